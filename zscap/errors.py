@@ -1,0 +1,35 @@
+"""Errors named for the user's mistake. Each message is one line: the value, the rule, the fix."""
+
+
+class ZscapError(Exception):
+    """Base of every error that zscap raises on purpose."""
+
+
+class UnreadableSource(ZscapError):
+    """A recording that cannot be read, or holds nothing to caption."""
+
+
+class InvalidOption(ZscapError, ValueError):
+    """An option with an unknown name or an impossible value."""
+
+
+class UnknownPreset(ZscapError, KeyError):
+    """A preset that presets.toml does not name."""
+
+    __str__ = Exception.__str__  # KeyError would show the message in quotes
+
+
+class MissingWeights(ZscapError, FileNotFoundError):
+    """Weights that a preset needs and this machine does not have, or has only in part."""
+
+
+class NotYetAvailable(ZscapError, NotImplementedError):
+    """A part that zscap names but does not hold yet."""
+
+
+class InvalidData(ZscapError, ValueError):
+    """A table or a text file that is not what it should be, or cannot be fetched."""
+
+
+class UnwritableOutput(ZscapError, OSError):
+    """An output file that cannot be written or goes on from a different run."""

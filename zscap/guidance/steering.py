@@ -1,0 +1,91 @@
+"""Gradient steering: the cached context is shifted until the language model prefers what fits (METHODS 1 and 2)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..candidates import Scorer
+from ..language_model import LanguageModel, State
+from ..options import SteeringOptions
+
+
+@dataclass(frozen=True)
+class Iteration:
+    """One gradient step, before it is taken; Tensors of shape (rows, k) but for log_p, (rows, vocabulary)."""
+
+    log_p: Tensor  # of the language model with the context shifted so far
+    candidates: Tensor  # token ids, the k most probable
+    matching: Tensor | None  # cosine of each candidate's text with the source
+    probability: Tensor | None  # the classifier's, of each candidate's text
+    targets: list[tuple[float, Tensor]]  # weight and distribution over the candidates, one per cross-entropy
+
+
+def steer(
+    logits: Tensor,
+    state: State,
+    language_model: LanguageModel,
+    scorer: Scorer,
+    options: SteeringOptions,
+    watch: list[Iteration] | None = None,
+) -> Tensor:
+    """Guided logits, shape (rows, vocabulary), from the unguided ones (arXiv 2309.03884, section 3).
+
+    Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kl_scale KL(p || p0) over shifts of the
+    context's keys and values. The shifts serve this one token; the state keeps its context. Without a guide or with
+    num_iterations=0 the logits come back as they are.
+    """
+    if options.num_iterations == 0 or not scorer.has_guides:
+        return logits
+    log_p0 = logits.log_softmax(-1)
+    context = [tensor for layer in state.context for tensor in layer]
+    shifts = [torch.zeros_like(tensor) for tensor in context]
+    k = min(options.num_candidates, logits.shape[1])
+
+    def shifted() -> Tensor:
+        tensors = [tensor + shift for tensor, shift in zip(context, shifts, strict=True)]
+        return language_model.forward(state.last, list(zip(tensors[::2], tensors[1::2], strict=True)))[0]
+
+    for _ in range(options.num_iterations):
+        shifts = [shift.requires_grad_() for shift in shifts]
+        with torch.enable_grad():
+            log_p = shifted().log_softmax(-1)
+            candidates = log_p.detach().topk(k).indices
+            with torch.no_grad():
+                matching, probability = scorer(candidates)
+                targets = _targets(matching, probability, options)
+            loss = options.kl_scale * (log_p.exp() * (log_p - log_p0)).sum()
+            for weight, target in targets:
+                loss = loss - weight * (target * log_p.gather(1, candidates)).sum()
+            # Rows are independent: the gradient of the summed loss is each row's own.
+            gradients = torch.autograd.grad(loss, shifts)
+        if watch is not None:
+            watch.append(Iteration(log_p.detach(), candidates, matching, probability, targets))
+        shifts = [
+            shift.detach() - options.step_size * _scaled(gradient, options.gradient_norm_power)
+            for shift, gradient in zip(shifts, gradients, strict=True)
+        ]
+    return shifted()
+
+
+def _targets(
+    matching: Tensor | None, probability: Tensor | None, options: SteeringOptions
+) -> list[tuple[float, Tensor]]:
+    """Weight and target of each cross-entropy: one of the summed scores (the code), or one per guide (the paper)."""
+    guides = [
+        (scale, scores)
+        for scale, scores in ((options.matching_scale, matching), (options.classifier_scale, probability))
+        if scores is not None
+    ]
+    if options.combine == "losses":
+        return [(scale, (scores / options.temperature).softmax(-1)) for scale, scores in guides]
+    total = sum(scores if scores is matching else scale * scores for scale, scores in guides)
+    return [(options.matching_scale, (total / options.temperature).softmax(-1))]
+
+
+def _scaled(gradient: Tensor, power: float) -> Tensor:
+    """Each row's gradient divided by a power of its norm."""
+    norm = gradient.flatten(1).norm(dim=1) + 1e-15
+    return gradient / norm.pow(power).view(-1, *[1] * (gradient.dim() - 1))

@@ -1,0 +1,1 @@
+"""Networks that say how well words fit a source."""

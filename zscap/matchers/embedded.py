@@ -1,0 +1,261 @@
+"""The matcher that ships with zscap: a causal text tower and an audio encoder into one space, both small enough for a CPU.
+
+Notebooks 91 and 92 train them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import gelu, normalize, pad, relu, scaled_dot_product_attention
+from transformers import AutoTokenizer
+
+from ..errors import MissingWeights
+from ..sources import Source, read_audio
+
+RATE = 32_000  # Hz
+WINDOW = 5 * RATE  # samples of one window
+MAX_WINDOWS = 120  # a recording longer than ten minutes is sampled evenly
+MIN_SAMPLES = RATE  # shorter recordings are followed by silence
+NODES = 640  # of one tree: attention grows with its square, so small trees are cheaper
+FIRST_PREFIX_TOKENS = 48  # of a text, the rest is not read
+
+
+class TextTower(nn.Module):
+    """A causal transformer over the language model's own tokens: each token's embedding is that of the text up to it.
+
+    Because it is causal, texts that share a beginning can be run as one tree, each distinct prefix once.
+
+    Args:
+        vocabulary, positions: number of token ids, and of tokens in the longest text.
+        token_width: width of the token table, smaller than `width` because the table is most of the weights.
+        width, layers, heads, hidden: of the transformer; `hidden` of its feed-forward part.
+        dimensions: d, of the space shared with the audio encoder.
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        positions: int = 64,
+        token_width: int = 128,
+        width: int = 256,
+        layers: int = 4,
+        heads: int = 4,
+        hidden: int = 768,
+        dimensions: int = 384,
+    ):
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, token_width)
+        self.widen = nn.Linear(token_width, width, bias=False)
+        self.positions = nn.Embedding(positions, width)
+        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
+        self.norm = nn.LayerNorm(width)
+        self.project = nn.Linear(2 * width, dimensions)
+        nn.init.normal_(self.tokens.weight, std=0.1)
+        nn.init.normal_(self.positions.weight, std=0.02)
+
+    def forward(self, tokens: Tensor, positions: Tensor, ancestors: Tensor, ends: Tensor) -> Tensor:
+        """Embed the texts that end at given nodes of trees of tokens.
+
+        Args:
+            tokens, positions: Tensor, shape = (trees, nodes), token ids and their places in the text.
+            ancestors: bool Tensor, shape = (trees or 1, nodes, nodes); [i, j] says that node j is node i or before it.
+            ends: Tensor, shape = (trees, n), the nodes at which texts end.
+
+        Returns:
+            Tensor, shape = (trees, n, dimensions), of unit norm.
+        """
+        hidden = self.widen(self.tokens(tokens)) + self.positions(positions)
+        for block in self.blocks:
+            hidden = block(hidden, ancestors)
+        hidden = self.norm(hidden)
+        picked = ends[..., None].expand(-1, -1, hidden.shape[-1])
+        last = hidden.gather(1, picked)
+        path = ancestors.expand(len(tokens), -1, -1).gather(1, ends[..., None].expand(-1, -1, tokens.shape[1]))
+        path = path.to(hidden.dtype)
+        mean = (path @ hidden) / path.sum(-1, keepdim=True)
+        return normalize(self.project(torch.cat([mean, last], dim=-1)).float(), dim=-1)
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward, as in GPT-2."""
+
+    def __init__(self, width: int, heads: int, hidden: int):
+        super().__init__()
+        self.heads = heads
+        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
+        self.attend, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
+        self.expand, self.shrink = nn.Linear(width, hidden), nn.Linear(hidden, width)
+
+    def forward(self, hidden: Tensor, ancestors: Tensor) -> Tensor:
+        split = self.attend(self.norm_1(hidden)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = scaled_dot_product_attention(*split, attn_mask=ancestors[:, None])
+        hidden = hidden + self.merge(mixed.transpose(1, 2).flatten(-2))
+        return hidden + self.shrink(gelu(self.expand(self.norm_2(hidden)), approximate="tanh"))
+
+
+class AudioEncoder(nn.Module):
+    """Convolutions over a log-mel spectrogram, pooled over time: any duration gives one embedding.
+
+    Args:
+        channels: of the convolution blocks, each of which halves time and frequency.
+        bands: mel bands between 50 Hz and 14 kHz, of frames of 25 ms every 20 ms.
+        dimensions: d, of the space shared with the text tower.
+    """
+
+    def __init__(self, channels: tuple[int, ...] = (32, 64, 128, 192, 256), bands: int = 64, dimensions: int = 384):
+        super().__init__()
+        self.register_buffer("filters", mel_filters(bands), persistent=False)
+        stem, *rest = channels
+        self.stem = nn.Sequential(nn.Conv2d(1, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
+        pairs = zip(channels, rest, strict=False)
+        self.blocks = nn.Sequential(
+            *(
+                nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(b), nn.ReLU())
+                for a, b in pairs
+            )
+        )
+        self.dropout = nn.Dropout(0.2)
+        self.hidden = nn.Linear(channels[-1] * bands // 2 ** len(channels), dimensions)
+        self.project = nn.Linear(dimensions, dimensions)
+
+    def mel(self, samples: Tensor) -> Tensor:
+        """Power in each mel band, from samples (windows, n) at 32 kHz: shape = (windows, bands, frames)."""
+        window = pad(torch.hann_window(800), (112, 112))
+        spectrum = torch.stft(samples, 1024, 640, window=window, center=True, pad_mode="constant", return_complex=True)
+        return self.filters @ spectrum.abs().square()
+
+    def forward(self, mel: Tensor, level: Tensor) -> Tensor:
+        """Embed windows of mel power.
+
+        Args:
+            mel: Tensor, shape = (windows, bands, frames), power.
+            level: Tensor, shape = (windows,), mean power of the recording, so that its loudness doesn't matter.
+
+        Returns:
+            Tensor, shape = (windows, dimensions), of unit norm.
+        """
+        decibels = 10 * torch.log10(mel / level[:, None, None] + 1e-6)
+        maps = self.blocks(self.stem(decibels[:, None] / 20 + 1))
+        maps = maps.flatten(1, 2)  # channels and bands; time is last
+        pooled = maps.mean(-1) + maps.amax(-1)
+        return normalize(self.project(relu(self.hidden(self.dropout(pooled)))).float(), dim=-1)
+
+
+def mel_filters(bands: int, low: float = 50.0, high: float = 14_000.0) -> Tensor:
+    """Triangular filters on the mel scale (HTK) over the 513 bins of a 1024-point spectrum at 32 kHz, (bands, 513)."""
+    to_mel = lambda hertz: 2595 * np.log10(1 + np.asarray(hertz) / 700)  # noqa: E731
+    edges = 700 * (10 ** (np.linspace(to_mel(low), to_mel(high), bands + 2) / 2595) - 1)
+    bins = np.arange(513) * RATE / 1024
+    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return torch.tensor(np.clip(np.minimum(rise, fall), 0, None), dtype=torch.float32)
+
+
+class EmbeddedMatcher:
+    """Cosine between recordings and texts, from the two networks above.
+
+    Args:
+        tower, encoder: the networks.
+        tokenizer: the language model's, which is the tower's too.
+    """
+
+    def __init__(self, tower: TextTower, encoder: AudioEncoder, tokenizer):
+        self.tower = tower.eval().requires_grad_(False)
+        self.encoder = encoder.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self._last: tuple[tuple[str, ...], Tensor] | None = None
+
+    @classmethod
+    def load(cls, folder: str | Path) -> EmbeddedMatcher:
+        """Read `matcher.safetensors` and the tokenizer in `language_model` below `folder`.
+
+        Raises:
+            MissingWeights: the file is not there, or cut off.
+        """
+        path = Path(folder) / "matcher.safetensors"
+        try:
+            with safe_open(path, "pt") as file:
+                config = json.loads(file.metadata()["config"])
+                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        except (FileNotFoundError, SafetensorError) as error:
+            raise MissingWeights(f"{path}: not a whole weights file ({error}); make it with notebooks 91 and 92") from None
+        tower, encoder = TextTower(**config["tower"]), AudioEncoder(**config["encoder"])
+        for name, network in (("tower", tower), ("encoder", encoder)):
+            network.load_state_dict({key.removeprefix(f"{name}."): weights[key] for key in weights if key.startswith(name)}, strict=False)
+        return cls(tower, encoder, AutoTokenizer.from_pretrained(Path(folder) / "language_model"))
+
+    @torch.no_grad()
+    def encode_source(self, sources: list[Source]) -> Tensor:
+        """Embed recordings, each by itself: shape = (n, dimensions), unit rows. Raises UnreadableSource."""
+        return torch.stack([self._encode(read_audio(source, RATE)) for source in sources])
+
+    def _encode(self, samples: np.ndarray) -> Tensor:
+        samples = pad(torch.from_numpy(samples), (0, max(0, MIN_SAMPLES - len(samples))))
+        number = min(MAX_WINDOWS, -(-len(samples) // WINDOW))
+        starts = np.linspace(0, max(0, len(samples) - WINDOW), number).astype(int)
+        mels = [self.encoder.mel(samples[None, start : start + WINDOW]) for start in starts]
+        level = (torch.stack([mel.mean() for mel in mels]).mean() + 1e-12).expand(1)
+        return normalize(torch.cat([self.encoder(mel, level) for mel in mels]).mean(0), dim=0)
+
+    @torch.no_grad()
+    def encode_text(self, texts: list[str]) -> Tensor:
+        """Embed texts: shape = (n, dimensions), unit rows. The last call's texts are remembered."""
+        if self._last is None or self._last[0] != tuple(texts):
+            ids = self.tokenizer(list(texts), truncation=True, max_length=FIRST_PREFIX_TOKENS).input_ids
+            embeddings = torch.empty(len(texts), self.tower.project.out_features)
+            for rows, *tree in trees([row or [self.tokenizer.eos_token_id] for row in ids]):
+                embeddings[rows] = self.tower(*tree)[0]
+            self._last = tuple(texts), embeddings
+        return self._last[1].clone()
+
+
+def trees(ids: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor, Tensor]]:
+    """Merge texts that begin alike into trees in which each distinct prefix is one node.
+
+    Yields:
+        the rows of `ids` in this tree, then the arguments of `TextTower.forward` for a batch of one tree.
+    """
+    order = sorted(range(len(ids)), key=ids.__getitem__)
+    nodes: list[tuple[int, int, int]] = []  # token, position, parent
+    path: list[int] = []  # nodes of the text before
+    rows, ends, before = [], [], []
+    for row in order:
+        text = ids[row]
+        if len(nodes) + len(text) > NODES:
+            yield rows, *_tree(nodes, ends)
+            nodes, path, rows, ends, before = [], [], [], [], []
+        shared = next((i for i, (a, b) in enumerate(zip(text, before, strict=False)) if a != b), min(len(text), len(before)))
+        path = path[:shared]
+        for position in range(shared, len(text)):
+            nodes.append((text[position], position, path[-1] if path else -1))
+            path.append(len(nodes) - 1)
+        rows.append(row)
+        ends.append(path[-1])
+        before = text
+    if rows:
+        yield rows, *_tree(nodes, ends)
+
+
+def _tree(nodes: list[tuple[int, int, int]], ends: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ancestors = np.eye(len(nodes), dtype=bool)
+    for node, (_, _, parent) in enumerate(nodes):
+        if parent >= 0:
+            ancestors[node] |= ancestors[parent]
+    tokens, positions, _ = torch.tensor(nodes).T
+    return tokens[None], positions[None], torch.from_numpy(ancestors)[None], torch.tensor(ends)[None]
+
+
+def save_matcher(path: str | Path, tower: TextTower, encoder: AudioEncoder, config: dict[str, dict]) -> None:
+    """Write both networks as half precision with the arguments that build them: `config["tower"]`, `config["encoder"]`."""
+    weights = {f"tower.{name}": value for name, value in tower.state_dict().items()}
+    weights |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
+    weights = {name: value.half().contiguous() for name, value in weights.items() if value.is_floating_point()}
+    save_file(weights, path, metadata={"config": json.dumps(config)})

@@ -1,0 +1,30 @@
+"""Factors on the logits of single tokens: repeated, ending, forbidden (METHODS 1, step 4)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from .options import SteeringOptions
+
+REPETITION_WINDOW = 4  # tokens, prompt included
+
+
+def penalise(logits: Tensor, tokens: Tensor, position: int, end_id: int, options: SteeringOptions) -> Tensor:
+    """New logits with the penalties of `options`, factor by factor as in the authors' released code.
+
+    logits : Tensor, shape = (rows, vocabulary)
+    tokens : Tensor, shape = (rows, length), prompt included
+    position : 0 for the first generated token
+    """
+    recent = tokens[:, -REPETITION_WINDOW:]
+    logits = logits.scatter(1, recent, _divided(logits.gather(1, recent), options.repetition_penalty))
+    logits[:, end_id] = _divided(logits[:, end_id], options.start_penalty if position == 0 else 1 / options.end_boost)
+    forbidden = list(options.forbidden_tokens)
+    logits[:, forbidden] = _divided(logits[:, forbidden], options.forbidden_penalty)
+    return logits
+
+
+def _divided(logits: Tensor, factor: float) -> Tensor:
+    """Less likely for a factor above 1 whatever the sign: positive logits divided, the others multiplied."""
+    return torch.where(logits > 0, logits / factor, logits * factor)
