@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
 import torch
@@ -24,15 +24,6 @@ class Classifier(Protocol):
     """Probability that a text has the wanted property, such as audibility."""
 
     def probability(self, texts: list[str]) -> Tensor: ...  # (n,)
-
-
-@dataclass
-class _Continuations:
-    """What is known of the continuations of one text: a slot for each token that was asked for."""
-
-    slots: Tensor  # (vocabulary,) position of the token's text below, -1 if it has not been asked for
-    features: Tensor  # (n, d) from the matcher
-    probability: Tensor  # (n,) from the classifier
 
 
 class Scorer:
@@ -57,57 +48,53 @@ class Scorer:
         self.classifier = classifier if options.classifier_scale > 0 else None
         self.sources = sources
         self.prompt_in_text = options.prompt_in_text
-        self.known: dict[str, _Continuations] = {}
+        # Continuations that have been scored, each distinct text at one place of the tables.
+        self.place_of: dict[str, int] = {}
+        self.matching = torch.empty(0, 0 if sources is None else len(sources), device=language_model.device)
+        self.probability = torch.empty(0, device=language_model.device)
 
     @property
     def has_guides(self) -> bool:
         return self.matcher is not None or self.classifier is not None
 
     def begin_token(self, tokens: Tensor, generated: int, owners: list[int]) -> None:
-        """Sets the texts to be continued, one per row, and the sources they are about; forgets all others.
+        """Sets the texts to be continued, one per row, and the sources they are about.
 
         tokens : Tensor, shape = (rows, length), the last `generated` of them after the prompt
         owners : source of each row
         """
         start = 0 if self.prompt_in_text else tokens.shape[1] - generated
         self.texts = [self.language_model.text(row) for row in tokens[:, start:].tolist()]
-        self.owners = owners
-        self.known = {text: self.known[text] for text in self.texts if text in self.known}
+        self.owners = torch.tensor(owners, device=tokens.device)
+        vocabulary = len(self.language_model.pieces)
+        self.places = {text: torch.full((vocabulary,), -1, device=tokens.device) for text in self.texts}
 
     def __call__(self, candidates: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Cosines with the row's source and probabilities of the wanted property, each of shape (rows, k).
 
         candidates : Tensor, shape = (rows, k), token ids
         """
-        for text in dict.fromkeys(self.texts):
-            self._learn(text, torch.cat([ids for ids, own in zip(candidates, self.texts, strict=True) if own == text]))
-        matching, probability = [], []
-        for text, owner, ids in zip(self.texts, self.owners, candidates, strict=True):
-            known = self.known[text]
-            slots = known.slots[ids]
-            if self.matcher is not None:
-                matching.append(known.features[slots] @ self.sources[owner])
-            if self.classifier is not None:
-                probability.append(known.probability[slots])
-        return torch.stack(matching) if matching else None, torch.stack(probability) if probability else None
+        self._learn(candidates)
+        places = torch.stack([self.places[text][ids] for text, ids in zip(self.texts, candidates, strict=True)])
+        matching = None if self.matcher is None else self.matching[places, self.owners[:, None]]
+        return matching, None if self.classifier is None else self.probability[places]
 
-    def _learn(self, text: str, ids: Tensor) -> None:
-        """Encodes and classifies the continuations of `text` that have not been asked for before."""
-        pieces, device = self.language_model.pieces, ids.device
-        if text not in self.known:
-            empty = torch.empty(0, device=device)
-            self.known[text] = _Continuations(torch.full((len(pieces),), -1, device=device), empty, empty)
-        known = self.known[text]
-        new = ids[known.slots[ids] < 0].unique()
-        if len(new) == 0:
-            return
-        known.slots[new] = torch.arange(len(new), device=device) + int(known.slots.max()) + 1
-        texts = [text + pieces[token] for token in new.tolist()]
-        if not self.prompt_in_text:
-            texts = [text.lstrip() for text in texts]
-        if self.matcher is not None:
-            features = self.matcher.encode_text(texts).to(device, self.sources.dtype)
-            known.features = torch.cat([known.features.reshape(-1, features.shape[1]), features])
-        if self.classifier is not None:
-            probability = self.classifier.probability(texts).to(device)
-            known.probability = torch.cat([known.probability, probability])
+    def _learn(self, candidates: Tensor) -> None:
+        """Encodes and classifies the continuations that have not been asked for before."""
+        known = len(self.place_of)
+        for text, ids in zip(self.texts, candidates, strict=True):
+            new = ids[self.places[text][ids] < 0]
+            continued = [text + self.language_model.pieces[token] for token in new.tolist()]
+            if not self.prompt_in_text:
+                continued = [text.lstrip() for text in continued]
+            places = [self.place_of.setdefault(text, len(self.place_of)) for text in continued]
+            self.places[text][new] = torch.tensor(places, dtype=torch.long, device=new.device)
+        texts = list(islice(self.place_of, known, None))
+        if texts and self.matcher is not None:
+            features = self.matcher.encode_text(texts).to(self.sources)
+            # Source by source: a product with all of them at once would round with the batch.
+            matching = torch.stack([features @ source for source in self.sources], dim=1)
+            self.matching = torch.cat([self.matching, matching])
+        if texts and self.classifier is not None:
+            probability = self.classifier.probability(texts).to(self.probability.device)
+            self.probability = torch.cat([self.probability, probability])

@@ -168,7 +168,9 @@ class Captioner:
         # One by one: an embedding must not depend on what else is in the batch.
         return None if self.matcher is None else self.matcher.encode_source([source]).to(self.language_model.device)
 
-    def _chosen(self, beams: list[list[Hypothesis]], embeddings: Tensor | None, options: SteeringOptions) -> list[Caption]:
+    def _chosen(
+        self, beams: list[list[Hypothesis]], embeddings: Tensor | None, options: SteeringOptions
+    ) -> list[Caption]:
         """The hypothesis of each beam whose text, without the prompt, fits its source best; scored as a caption."""
         lm = self.language_model
         best = [beam[0] for beam in beams]

@@ -63,7 +63,9 @@ class LanguageModel:
         bos = self.tokenizer.bos_token_id
         ids = ([] if bos is None else [bos]) + self._ids(prompt)
         if len(ids) < 2:
-            raise InvalidOption(f"prompt={prompt!r}: gives {len(ids)} tokens; steering needs two or more, write more words")
+            raise InvalidOption(
+                f"prompt={prompt!r}: gives {len(ids)} tokens; steering needs two or more, write more words"
+            )
         room = getattr(self.model.config, "max_position_embeddings", None)
         if room is not None and len(ids) + max_new_tokens > room:
             raise InvalidOption(

@@ -64,7 +64,9 @@ class SteeringOptions:
             value = _typed(option.name, getattr(self, option.name), _types(type(self))[option.name])
             check = option.metadata.get("check")
             if check is not None and not check(value):
-                raise InvalidOption(f"{option.name}={value!r}: must be {option.metadata['rule']}, e.g. {option.default!r}")
+                raise InvalidOption(
+                    f"{option.name}={value!r}: must be {option.metadata['rule']}, e.g. {option.default!r}"
+                )
             object.__setattr__(self, option.name, value)
 
     def override(self, **changes) -> Self:

@@ -52,11 +52,11 @@ class BeamSearch:
         rows: list[int] = []
         for beam in self.beams:
             pool = [hypothesis for hypothesis in beam if hypothesis.row is None]
-            for hypothesis in beam:
-                if hypothesis.row is not None:
+            for old in beam:
+                if old.row is not None:
                     pool += [
-                        Hypothesis((*hypothesis.tokens, token), hypothesis.guided + p, hypothesis.unguided + p0, hypothesis.row)
-                        for token, p, p0 in zip(*extensions[hypothesis.row], strict=True)
+                        Hypothesis((*old.tokens, token), old.guided + p, old.unguided + p0, old.row)
+                        for token, p, p0 in zip(*extensions[old.row], strict=True)
                     ]
             beam[:] = sorted(pool, key=lambda hypothesis: -hypothesis.score)[: self.beam_size]
             for place, hypothesis in enumerate(beam):

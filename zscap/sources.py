@@ -47,7 +47,7 @@ def source_name(source: Source) -> str:
     """What messages and tables call a source: its path, or the shape of its samples."""
     if isinstance(source, tuple) and len(source) == 2:
         return f"array of shape {np.shape(source[0])} at {source[1]} Hz"
-    return str(source)
+    return str(source) if isinstance(source, (str, Path)) else f"{type(source).__name__} given as a source"
 
 
 def find_audio(paths: Iterable[str | Path]) -> Iterator[str | UnreadableSource]:
@@ -75,7 +75,9 @@ def _file(path: str | Path, name: str) -> tuple[np.ndarray, int]:
             _check_duration(file.frames, file.samplerate, name)
             return file.read(dtype="float32", always_2d=True), file.samplerate
     except soundfile.LibsndfileError as error:
-        raise UnreadableSource(f"{name}: not readable as audio ({error.error_string}); give wav, flac, ogg or mp3") from None
+        raise UnreadableSource(
+            f"{name}: not readable as audio ({error.error_string}); give wav, flac, ogg or mp3"
+        ) from None
 
 
 def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
@@ -84,7 +86,9 @@ def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
         if len(source) != 2 or samples.dtype.kind not in "iuf" or rate <= 0:
             raise ValueError
     except (TypeError, ValueError, IndexError):
-        raise UnreadableSource(f"{name}: not a source; give (samples, rate): numbers and their sampling rate in Hz") from None
+        raise UnreadableSource(
+            f"{name}: not a source; give (samples, rate): numbers and their sampling rate in Hz"
+        ) from None
     if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] < samples.shape[1]):
         raise UnreadableSource(f"{name}: samples must have shape (n,) or (n, channels); transpose them")
     _check_duration(len(samples), rate, name)
@@ -102,4 +106,6 @@ def _check_duration(frames: int, rate: int, name: str) -> None:
     if seconds < MIN_SECONDS:
         raise UnreadableSource(f"{name}: {seconds:.3f} s is too short; give at least {MIN_SECONDS} s of sound")
     if seconds > MAX_SECONDS:
-        raise UnreadableSource(f"{name}: {seconds:.0f} s is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s")
+        raise UnreadableSource(
+            f"{name}: {seconds:.0f} s is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s"
+        )

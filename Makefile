@@ -1,0 +1,42 @@
+# `make demo` and `make test` work in a fresh clone with nothing but Python 3.11+ and make.
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+# Small networks on a busy machine: threads that wait for each other cost more than they bring.
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+
+.PHONY: help demo test notebooks lint clean
+
+help:
+	@echo "make demo       caption recordings with and without guidance, write runs/demo.png"
+	@echo "make test       run every test, notebooks included"
+	@echo "make notebooks  execute the numbered notebooks anew, in place"
+	@echo "make lint       check style"
+
+demo: $(STAMP)
+	$(BIN)/python demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+notebooks: $(STAMP)
+	for notebook in notebooks/0*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done
+	$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
+		"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" notebooks/*.ipynb
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+$(STAMP): pyproject.toml
+	@echo "Setting up .venv (a minute or two, about 2 GB) ..."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check torch==2.13.0
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[notebooks,test]"
+	@touch $@
+
+clean:
+	rm -rf .venv runs

@@ -1,0 +1,50 @@
+"""What `make demo` runs: captions with and without guidance, side by side, and one figure. Offline.
+
+It captions the clips that the project renders (data/soundscapes) and, where $ZSCAP_DATA has them, real recordings.
+"""
+
+import os
+from pathlib import Path
+
+import soundfile
+
+import zscap
+from zscap import plots
+
+HERE = Path(__file__).parent
+FIGURE = HERE / "runs" / "demo.png"
+
+
+def recordings() -> list[Path]:
+    """One rendered clip of each sound and two mixtures, then one real recording of each sound."""
+    rendered = sorted((HERE / "data" / "soundscapes").glob("*.flac"))
+    by_sound = {clip.stem.rsplit("_", 1)[0]: clip for clip in reversed(rendered)}
+    single = [clip for sound, clip in by_sound.items() if "+" not in sound]
+    mixed = [clip for sound, clip in by_sound.items() if "+" in sound]
+    folders = sorted((Path(os.environ.get("ZSCAP_DATA", "nowhere")) / "esc10").glob("*/"))
+    real = [min(folder.glob("*.ogg")) for folder in folders if any(folder.glob("*.ogg"))]
+    return sorted(single) + sorted(mixed)[:2] + real
+
+
+def main() -> None:
+    captioner = zscap.load("embedded")
+    clips = recordings()
+    print(f"Captioning {len(clips)} recordings, without and with guidance ...", flush=True)
+    unguided = captioner(clips, num_iterations=0)
+    guided = captioner(clips)
+    width = max(len(clip.name) for clip in clips)
+    for clip, without, with_guidance in zip(clips, unguided, guided, strict=True):
+        print(f"{clip.name:<{width}}  without: {without.text}")
+        print(f"{'':<{width}}  guided:  {with_guidance.text}")
+
+    clip = clips[-1]
+    samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
+    captions = {"without guidance": unguided[-1].text, "guided": guided[-1].text}
+    figure = plots.captioned(samples.mean(1), rate, captions, captioner.steps(clip)[0].table(), clip.name)
+    FIGURE.parent.mkdir(exist_ok=True)
+    figure.savefig(FIGURE, dpi=120, bbox_inches="tight")
+    print(f"Figure: {FIGURE.relative_to(HERE)}")
+
+
+if __name__ == "__main__":
+    main()

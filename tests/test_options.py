@@ -1,0 +1,88 @@
+"""Options are frozen and checked; messages name option, value, rule and fix."""
+
+import dataclasses
+
+import pytest
+
+from zscap import InvalidOption, SteeringOptions
+
+CONTRACT = {
+    "prompt": "Audio of a",
+    "max_new_tokens": 8,
+    "beam_size": 1,
+    "num_candidates": 512,
+    "num_iterations": 3,
+    "step_size": 0.3,
+    "gradient_norm_power": 0.9,
+    "temperature": 0.01,
+    "matching_scale": 1.0,
+    "classifier_scale": 0.015,
+    "kl_scale": 0.2,
+    "fusion_scale": 0.99,
+    "repetition_penalty": 1.0,
+    "end_token": ".",
+    "end_boost": 1.01,
+    "start_penalty": 1.6,
+    "forbidden_tokens": (),
+    "forbidden_penalty": 20.0,
+    "combine": "scores",
+}
+
+
+def test_defaults_are_the_released_settings():
+    options = SteeringOptions()
+    assert {name: getattr(options, name) for name in CONTRACT} == CONTRACT
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        options.beam_size = 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"beam_size": 0}, r"beam_size=0: must be at least 1"),
+        ({"beam_size": 1.5}, r"beam_size=1.5: must be a whole number"),
+        ({"beam_size": True}, r"beam_size=True: must be a whole number"),
+        ({"temperature": 0}, r"temperature=0.0: must be greater than 0"),
+        ({"temperature": "hot"}, r"temperature='hot': must be a finite number"),
+        ({"kl_scale": float("nan")}, r"kl_scale=nan: must be a finite number"),
+        ({"fusion_scale": 1.2}, r"fusion_scale=1.2: must be between 0 and 1"),
+        ({"combine": "sum"}, r"combine='sum': must be 'scores' or 'losses'"),
+        ({"prompt": ""}, r"prompt='': must be a text that is not empty"),
+        ({"prompt": None}, r"prompt=None: must be a text"),
+        ({"forbidden_tokens": (-1,)}, r"forbidden_tokens=\(-1,\): must be token ids"),
+        ({"forbidden_tokens": "abc"}, r"forbidden_tokens='abc': must be a list of whole numbers"),
+        ({"beam_sise": 2}, r"unknown option 'beam_sise' of SteeringOptions: did you mean 'beam_size'\?"),
+        ({"xyz": 2}, r"unknown option 'xyz' of SteeringOptions: choose from prompt, "),
+    ],
+)
+def test_impossible_options_are_refused(changes, says):
+    with pytest.raises(InvalidOption, match=says):
+        SteeringOptions().override(**changes)
+
+
+def test_values_convert_where_nothing_is_lost():
+    options = SteeringOptions(step_size=1, beam_size=3.0, forbidden_tokens=[1, 2])
+    assert isinstance(options.step_size, float) and isinstance(options.beam_size, int)
+    assert options.forbidden_tokens == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "value"),
+    [
+        ("prompt", "Audio of a", "Audio of a"),
+        ("prompt", "5", "5"),
+        ("beam_size", "3", 3),
+        ("step_size", "1e-1", 0.1),
+        ("prompt_in_text", "False", False),
+        ("forbidden_tokens", "[1, 2]", (1, 2)),
+        ("combine", "losses", "losses"),
+    ],
+)
+def test_options_as_text(name, text, value):
+    parsed = SteeringOptions.parse(name, text)
+    assert getattr(SteeringOptions(**{name: parsed}), name) == value
+
+
+def test_text_that_is_no_value_is_refused():
+    with pytest.raises(InvalidOption, match="beam_size=many: must be a whole number"):
+        SteeringOptions.parse("beam_size", "many")

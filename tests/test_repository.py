@@ -1,0 +1,86 @@
+"""The repository keeps its own rules: pins, layers, assets, notebooks."""
+
+import ast
+import hashlib
+import json
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "zscap"
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
+
+# A module imports from layers before its own; modules of one layer do not know each other.
+LAYERS = [
+    {"errors"},
+    {"options", "sources", "data", "metrics", "training", "plots"},
+    {"language_model", "matchers", "classifier"},
+    {"candidates", "penalties", "search"},
+    {"guidance"},
+    {"decoding"},
+    {"presets"},
+    {"cli"},
+]
+
+
+def modules_imported(file: Path) -> set[str]:
+    """First part, below zscap, of what a module of zscap imports from zscap."""
+    depth = len(file.relative_to(PACKAGE).parts)
+    found = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom):
+            module = node.module or ""
+            if node.level == depth:  # from .x import y, seen from the package's root
+                found |= {module.split(".")[0]} if module else {alias.name for alias in node.names}
+            elif node.level == 0 and module.split(".")[0] == "zscap":
+                found |= {module.split(".")[1]} if "." in module else {alias.name for alias in node.names}
+    return found
+
+
+def test_imports_run_one_way():
+    level = {module: number for number, layer in enumerate(LAYERS) for module in layer}
+    files = [file for file in PACKAGE.rglob("*.py") if file.name != "__init__.py"]
+    assert len(files) > 15
+    for file in files:
+        own = file.relative_to(PACKAGE).with_suffix("").parts[0]
+        for imported in modules_imported(file) - {own}:
+            assert level[imported] < level[own], f"{file} imports {imported}"
+
+
+def pins() -> set[str]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {*project["dependencies"], *(pin for extra in project["optional-dependencies"].values() for pin in extra)}
+
+
+def test_pins_are_exact_and_the_same_everywhere():
+    assert all("==" in pin for pin in pins())
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())
+    (pip,) = (entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
+    assert {pin for pin in pip if "==" in pin} == pins()
+    assert "torch==2.13.0" in (ROOT / "Makefile").read_text()
+
+
+def test_assets_are_the_published_ones_and_small():
+    presets = tomllib.loads((PACKAGE / "presets.toml").read_text())
+    for part in ("language_model", "matcher", "classifier"):
+        made = presets["embedded"][part]
+        content = (PACKAGE / made["path"] / made["file"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == made["sha256"]
+        assert made["sha256"] in (PACKAGE / "assets" / "CARD.md").read_text()
+    assert sum(file.stat().st_size for file in (PACKAGE / "assets").rglob("*") if file.is_file()) <= 25e6
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_notebook_is_stored_executed(path):
+    """What nbval cannot see: a notebook without outputs would pass its check."""
+    cells = json.loads(path.read_text())["cells"]
+    code = [cell for cell in cells if cell["cell_type"] == "code"]
+    assert [cell["execution_count"] for cell in code] == list(range(1, len(code) + 1))
+    assert sum("parameters" in cell["metadata"].get("tags", []) for cell in code) == 1
+    outputs = [output for cell in code for output in cell["outputs"]]
+    assert not [output for output in outputs if output["output_type"] == "error"]
+    assert sum(bool(cell["outputs"]) for cell in code) >= 3
+    assert "/root/" not in path.read_text() and "/work/" not in path.read_text()

@@ -1,0 +1,56 @@
+"""Figures: each function takes arrays or a table and returns a matplotlib figure."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
+from scipy.signal import spectrogram
+
+BEFORE, AFTER = sns.color_palette("deep")[:2]
+
+
+def captioned(
+    samples: np.ndarray, rate: int, captions: dict[str, str], tokens: pd.DataFrame, title: str
+) -> Figure:
+    """A recording, its captions, and what guidance did to the first token.
+
+    samples : array, shape = (n,), full scale 1, at `rate` Hz
+    captions : a caption for each way of decoding, by its name
+    tokens : `Step.table()` of the first token
+    """
+    figure = Figure(figsize=(10, 5), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(3, 2), height_ratios=(1, 3))
+    wave, bands = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+
+    wave.plot(np.arange(len(samples)) / rate, samples, linewidth=0.4, color="0.3")
+    wave.set(title=title, xlim=(0, len(samples) / rate), ylabel="amplitude")
+    wave.tick_params(labelbottom=False)
+    frequencies, times, power = spectrogram(samples, rate, nperseg=1024, noverlap=512)
+    level = 10 * np.log10(power + 1e-12)
+    bands.pcolormesh(times, frequencies / 1000, level, vmin=level.max() - 80, cmap="magma", rasterized=True)
+    bands.set(xlim=(0, len(samples) / rate), xlabel="time (s)", ylabel="frequency (kHz)")
+    said = "\n".join(f"{name}: {text}" for name, text in captions.items())
+    figure.suptitle(said, x=0.01, y=-0.01, ha="left", va="top", fontsize=11)
+
+    _before_and_after(figure.add_subplot(grid[:, 1]), tokens)
+    return figure
+
+
+def first_token(table: pd.DataFrame) -> Figure:
+    """The first token's distribution before and after guidance, from `Step.table()`."""
+    figure = Figure(figsize=(6, 4), layout="constrained")
+    _before_and_after(figure.subplots(), table)
+    return figure
+
+
+def _before_and_after(axes, table: pd.DataFrame) -> None:
+    rows = np.arange(len(table))
+    axes.barh(rows - 0.2, table["before"], height=0.4, color=BEFORE, label="language model alone")
+    axes.barh(rows + 0.2, table["after"], height=0.4, color=AFTER, label="guided")
+    axes.set(title="the first token", xlabel="probability", yticks=rows)
+    axes.set_yticklabels([repr(piece) for piece in table["piece"]])
+    axes.invert_yaxis()
+    axes.legend(loc="lower right", frameon=False)
+    sns.despine(ax=axes)
