@@ -20,7 +20,8 @@ demo: $(STAMP)
 	$(BIN)/python demo.py
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval notebooks/0*.ipynb
 
 notebooks: $(STAMP)
 	for notebook in notebooks/0*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done

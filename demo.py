@@ -18,7 +18,7 @@ FIGURE = HERE / "runs" / "demo.png"
 def recordings() -> list[Path]:
     """One rendered clip of each sound and two mixtures, then one real recording of each sound."""
     rendered = sorted((HERE / "data" / "soundscapes").glob("*.flac"))
-    by_sound = {clip.stem.rsplit("_", 1)[0]: clip for clip in reversed(rendered)}
+    by_sound = {clip.stem.rsplit("-", 1)[0]: clip for clip in reversed(rendered)}
     single = [clip for sound, clip in by_sound.items() if "+" not in sound]
     mixed = [clip for sound, clip in by_sound.items() if "+" in sound]
     folders = sorted((Path(os.environ.get("ZSCAP_DATA", "nowhere")) / "esc10").glob("*/"))
@@ -41,9 +41,9 @@ def main() -> None:
     samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
     captions = {"without guidance": unguided[-1].text, "guided": guided[-1].text}
     figure = plots.captioned(samples.mean(1), rate, captions, captioner.steps(clip)[0].table(), clip.name)
-    FIGURE.parent.mkdir(exist_ok=True)
+    FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=120, bbox_inches="tight")
-    print(f"Figure: {FIGURE.relative_to(HERE)}")
+    print(f"Figure: {FIGURE}")
 
 
 if __name__ == "__main__":

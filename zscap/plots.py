@@ -11,14 +11,12 @@ from scipy.signal import spectrogram
 BEFORE, AFTER = sns.color_palette("deep")[:2]
 
 
-def captioned(
-    samples: np.ndarray, rate: int, captions: dict[str, str], tokens: pd.DataFrame, title: str
-) -> Figure:
+def captioned(samples: np.ndarray, rate: int, captions: dict[str, str], tokens: pd.DataFrame, title: str) -> Figure:
     """A recording, its captions, and what guidance did to the first token.
 
     samples : array, shape = (n,), full scale 1, at `rate` Hz
     captions : a caption for each way of decoding, by its name
-    tokens : `Step.table()` of the first token
+    tokens : `Step.table()` of that token
     """
     figure = Figure(figsize=(10, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(3, 2), height_ratios=(1, 3))
@@ -38,18 +36,11 @@ def captioned(
     return figure
 
 
-def first_token(table: pd.DataFrame) -> Figure:
-    """The first token's distribution before and after guidance, from `Step.table()`."""
-    figure = Figure(figsize=(6, 4), layout="constrained")
-    _before_and_after(figure.subplots(), table)
-    return figure
-
-
 def _before_and_after(axes, table: pd.DataFrame) -> None:
     rows = np.arange(len(table))
     axes.barh(rows - 0.2, table["before"], height=0.4, color=BEFORE, label="language model alone")
     axes.barh(rows + 0.2, table["after"], height=0.4, color=AFTER, label="guided")
-    axes.set(title="the first token", xlabel="probability", yticks=rows)
+    axes.set(title="one token", xlabel="probability", yticks=rows)
     axes.set_yticklabels([repr(piece) for piece in table["piece"]])
     axes.invert_yaxis()
     axes.legend(loc="lower right", frameon=False)
