@@ -96,11 +96,13 @@ class LanguageModel:
         return decode(ids + list(tokens))[len(decode(ids)) :]
 
     def end_id(self, end_token: str) -> int:
-        """Id of the token that ends a caption: the first that `end_token` is split into.
+        """Id of the token that ends a caption: `end_token` itself, else the first token that it is split into.
 
         Raises:
             InvalidOption: the tokenizer makes nothing of it.
         """
+        if end_token in self.tokenizer.get_vocab():  # a tokenizer may put a space before a text
+            return self.tokenizer.convert_tokens_to_ids(end_token)
         ids = self._ids(end_token)
         if not ids:
             raise InvalidOption(f"end_token={end_token!r}: the tokenizer splits it into no token; choose another")

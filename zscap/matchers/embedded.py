@@ -1,4 +1,4 @@
-"""The matcher that ships with zscap: a causal text tower and an audio encoder into one space, both small enough for a CPU.
+"""The matcher that ships with zscap: a causal text tower and an audio encoder into one space, small enough for a CPU.
 
 Notebooks 91 and 92 train them.
 """
@@ -6,7 +6,8 @@ Notebooks 91 and 92 train them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise, takewhile
 from pathlib import Path
 
 import numpy as np
@@ -24,8 +25,8 @@ RATE = 32_000  # Hz
 WINDOW = 5 * RATE  # samples of one window
 MAX_WINDOWS = 120  # a recording longer than ten minutes is sampled evenly
 MIN_SAMPLES = RATE  # shorter recordings are followed by silence
-NODES = 640  # of one tree: attention grows with its square, so small trees are cheaper
-FIRST_PREFIX_TOKENS = 48  # of a text, the rest is not read
+NODES = 256  # of one tree: attention grows with their square
+MAX_TOKENS = 48  # of a text; the rest is not read
 
 
 class TextTower(nn.Module):
@@ -110,16 +111,14 @@ class AudioEncoder(nn.Module):
         dimensions: d, of the space shared with the text tower.
     """
 
-    def __init__(self, channels: tuple[int, ...] = (32, 64, 128, 192, 256), bands: int = 64, dimensions: int = 384):
+    def __init__(self, channels: Sequence[int] = (32, 64, 128, 192, 256), bands: int = 64, dimensions: int = 384):
         super().__init__()
         self.register_buffer("filters", mel_filters(bands), persistent=False)
-        stem, *rest = channels
-        self.stem = nn.Sequential(nn.Conv2d(1, stem, 5, stride=2, padding=2, bias=False), nn.BatchNorm2d(stem), nn.ReLU())
-        pairs = zip(channels, rest, strict=False)
+        self.stem = nn.Sequential(convolution(1, channels[0], 5, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU())
         self.blocks = nn.Sequential(
             *(
-                nn.Sequential(nn.Conv2d(a, b, 3, padding=1, bias=False), nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(b), nn.ReLU())
-                for a, b in pairs
+                nn.Sequential(convolution(a, b, 3), nn.MaxPool2d(2, ceil_mode=True), nn.BatchNorm2d(b), nn.ReLU())
+                for a, b in pairwise(channels)
             )
         )
         self.dropout = nn.Dropout(0.2)
@@ -147,6 +146,10 @@ class AudioEncoder(nn.Module):
         maps = maps.flatten(1, 2)  # channels and bands; time is last
         pooled = maps.mean(-1) + maps.amax(-1)
         return normalize(self.project(relu(self.hidden(self.dropout(pooled)))).float(), dim=-1)
+
+
+def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
 
 def mel_filters(bands: int, low: float = 50.0, high: float = 14_000.0) -> Tensor:
@@ -186,11 +189,12 @@ class EmbeddedMatcher:
                 config = json.loads(file.metadata()["config"])
                 weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         except (FileNotFoundError, SafetensorError) as error:
-            raise MissingWeights(f"{path}: not a whole weights file ({error}); make it with notebooks 91 and 92") from None
-        tower, encoder = TextTower(**config["tower"]), AudioEncoder(**config["encoder"])
-        for name, network in (("tower", tower), ("encoder", encoder)):
-            network.load_state_dict({key.removeprefix(f"{name}."): weights[key] for key in weights if key.startswith(name)}, strict=False)
-        return cls(tower, encoder, AutoTokenizer.from_pretrained(Path(folder) / "language_model"))
+            raise MissingWeights(
+                f"{path}: not a whole weights file ({error}); make it with notebooks 91 and 92"
+            ) from None
+        both = nn.ModuleDict({"tower": TextTower(**config["tower"]), "encoder": AudioEncoder(**config["encoder"])})
+        both.load_state_dict(weights)
+        return cls(both["tower"], both["encoder"], AutoTokenizer.from_pretrained(Path(folder) / "language_model"))
 
     @torch.no_grad()
     def encode_source(self, sources: list[Source]) -> Tensor:
@@ -209,7 +213,7 @@ class EmbeddedMatcher:
     def encode_text(self, texts: list[str]) -> Tensor:
         """Embed texts: shape = (n, dimensions), unit rows. The last call's texts are remembered."""
         if self._last is None or self._last[0] != tuple(texts):
-            ids = self.tokenizer(list(texts), truncation=True, max_length=FIRST_PREFIX_TOKENS).input_ids
+            ids = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS).input_ids
             embeddings = torch.empty(len(texts), self.tower.project.out_features)
             for rows, *tree in trees([row or [self.tokenizer.eos_token_id] for row in ids]):
                 embeddings[rows] = self.tower(*tree)[0]
@@ -232,7 +236,7 @@ def trees(ids: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor, Ten
         if len(nodes) + len(text) > NODES:
             yield rows, *_tree(nodes, ends)
             nodes, path, rows, ends, before = [], [], [], [], []
-        shared = next((i for i, (a, b) in enumerate(zip(text, before, strict=False)) if a != b), min(len(text), len(before)))
+        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, before, strict=False)))
         path = path[:shared]
         for position in range(shared, len(text)):
             nodes.append((text[position], position, path[-1] if path else -1))
@@ -254,8 +258,9 @@ def _tree(nodes: list[tuple[int, int, int]], ends: list[int]) -> tuple[Tensor, T
 
 
 def save_matcher(path: str | Path, tower: TextTower, encoder: AudioEncoder, config: dict[str, dict]) -> None:
-    """Write both networks as half precision with the arguments that build them: `config["tower"]`, `config["encoder"]`."""
-    weights = {f"tower.{name}": value for name, value in tower.state_dict().items()}
-    weights |= {f"encoder.{name}": value for name, value in encoder.state_dict().items()}
-    weights = {name: value.half().contiguous() for name, value in weights.items() if value.is_floating_point()}
-    save_file(weights, path, metadata={"config": json.dumps(config)})
+    """Write both networks as half precision, with the arguments that build them under "tower" and "encoder"."""
+    weights = nn.ModuleDict({"tower": tower, "encoder": encoder}).state_dict()
+    save_file(
+        {name: value.half().contiguous() for name, value in weights.items()}, path, {"config": json.dumps(config)}
+    )
+    Path(path).chmod(0o644)  # safetensors writes for the owner alone

@@ -1,0 +1,130 @@
+import functools
+import http.server
+import socket
+import threading
+
+import pandas as pd
+import pytest
+
+from zscap import data
+from zscap.errors import InvalidData, InvalidOption
+
+TINY = data.Dataset(url="", lines={"audible.txt": 3, "notAudible.txt": 2}, note="a test")
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    """A real web server with a tiny published set, one empty line in each file; yields its address and folder."""
+    folder = tmp_path / "served"
+    folder.mkdir()
+    (folder / "audible.txt").write_text("A dog barks.\n\nRain falls loudly.\nBoth sides.\n")
+    (folder / "notAudible.txt").write_text("Both sides.\nA dog sleeps.\n\n")
+    monkeypatch.setitem(data.DATASETS, "audibility", TINY)
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        asked: list[str] = []  # noqa: RUF012
+
+        def log_message(self, *args):
+            self.asked.append(self.path)
+
+    handler = functools.partial(Quiet, directory=folder)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{httpd.server_port}", folder, Quiet
+        httpd.shutdown()
+
+
+def test_fetch_then_load(server, tmp_path, monkeypatch, capsys):
+    url, _, handler = server
+    folder = data.fetch("audibility", tmp_path, base_url=url)
+    assert folder == tmp_path / "audibility"
+    assert "a test" in capsys.readouterr().err
+    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
+    table = data.load_audibility("published")
+    assert table.sentence.tolist() == ["A dog barks.", "Rain falls loudly.", "A dog sleeps."]
+    assert table.audible.tolist() == [True, True, False]
+
+    asked = len(handler.asked)
+    data.fetch("audibility", tmp_path, base_url=url)
+    assert len(handler.asked) == asked  # what is there isn't downloaded again
+
+
+def test_fetch_names_both_counts_when_they_differ(server, tmp_path):
+    url, folder, _ = server
+    (folder / "notAudible.txt").write_text("A dog sleeps.\n")
+    with pytest.raises(InvalidData, match="has 1 sentences instead of 2"):
+        data.fetch("audibility", tmp_path, base_url=url)
+
+
+def test_a_download_that_was_cut_off_never_counts_as_there(tmp_path, monkeypatch):
+    class CutsOff(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            self.wfile.write(b"A dog barks.\n")
+
+        def log_message(self, *args):
+            pass
+
+    monkeypatch.setitem(data.DATASETS, "audibility", TINY)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), CutsOff) as httpd:
+        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        with pytest.raises(InvalidData, match="can't be downloaded"):
+            data.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{httpd.server_port}")
+        httpd.shutdown()
+    assert not (tmp_path / "audibility" / "audible.txt").exists()
+
+
+def test_unreachable_server_is_one_line(tmp_path):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    with pytest.raises(InvalidData, match="can't be downloaded") as error:
+        data.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{port}")
+    assert "\n" not in str(error.value)
+
+
+def test_unknown_data_set_lists_the_known_ones():
+    with pytest.raises(InvalidOption, match="'audibilty' is unknown: choose one of audibility"):
+        data.fetch("audibilty")
+
+
+def test_data_folder_is_the_variable_or_the_cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
+    assert data.data_folder() == tmp_path
+    monkeypatch.delenv("ZSCAP_DATA")
+    assert data.data_folder().name == "zscap"
+
+
+def test_missing_published_set_says_how_to_get_it(monkeypatch, tmp_path):
+    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
+    with pytest.raises(InvalidData, match="zscap fetch audibility"):
+        data.load_audibility("published")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [("sentence\na\n", "lacks the column audible"), ("sentence,audible\na,2\n", "neither 0 nor 1")],
+)
+def test_a_table_that_is_none(tmp_path, content, message):
+    (tmp_path / "own.csv").write_text(content)
+    with pytest.raises(InvalidData, match=message):
+        data.load_audibility(tmp_path / "own.csv")
+
+
+def test_near_duplicates_and_pairs_are_never_split():
+    table = pd.DataFrame(
+        {
+            "sentence": [f"animal{i} {verb} near thing{i}" for i in range(100) for verb in ("barks", "sleeps")],
+            "pair": [i // 4 for i in range(200)],
+        }
+    )
+    group = data.near_duplicates(["The bell rings loudly.", "A bell rings loudly", "A truck is parked."])
+    assert group[0] == group[1] != group[2]
+    parts = data.split(table, seed=1)
+    assert parts.groupby(table.pair).nunique().eq(1).all()
+    assert parts.value_counts(normalize=True).to_dict() == pytest.approx(
+        {"train": 0.70, "validation": 0.15, "test": 0.15}, abs=0.03
+    )
+    assert not parts.equals(data.split(table, seed=2))

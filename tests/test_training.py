@@ -1,0 +1,147 @@
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+import torch
+from torch import nn
+
+from zscap.training import CLASS_PHRASES, class_captions, clean_sentence, fit, read_sentences
+
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+SMOKE = {
+    "90_language_model": {
+        "vocabulary": 400, "layers": 1, "width": 32, "heads": 2, "steps": 4, "batch": 8, "every": 2,
+        "validation_sentences": 8,
+    },
+    "91_text_tower": {
+        "teacher": "tokens", "pairs": 40, "partial": 200, "partial_captions": 40, "held_out": 40,
+        "token_width": 16, "width": 32, "layers": 1, "hidden": 32, "steps": 4, "batch": 16, "every": 2,
+    },
+    "92_audio_encoder": {
+        "tower_file": "", "channels": [4, 8, 8], "pairs": 40, "negatives": 60, "steps": 4, "batch": 8,
+        "every": 2, "take_every": 8, "test_folds": [4],
+    },
+}  # fmt: skip
+
+
+def task(dropout=0.0):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Dropout(dropout), nn.Linear(8, 1))
+
+    def loss(step):
+        x = torch.randn(16, 3)
+        return (model(x) - x.sum(-1, keepdim=True)).square().mean()
+
+    return model, loss
+
+
+def test_fit_learns():
+    model, loss = task()
+    history = fit(model, loss, steps=300, learning_rate=0.01, every=50)
+    assert history["step"].tolist() == [50, 100, 150, 200, 250, 300]
+    assert history["loss"].iloc[-1] < 0.1 * history["loss"].iloc[0]
+    assert not model.training
+
+
+@pytest.mark.parametrize("average", [0.0, 0.9])
+def test_a_run_that_was_cut_off_goes_on_exactly(tmp_path, average):
+    settings = {"steps": 40, "learning_rate": 0.01, "every": 10, "average": average}
+    model, loss = task(dropout=0.2)
+    whole = fit(model, loss, **settings)
+
+    cut, loss = task(dropout=0.2)
+
+    def interrupted(step):
+        if step == 25:
+            raise KeyboardInterrupt
+        return loss(step)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(cut, interrupted, **settings, checkpoint=tmp_path / "run.pt")
+    again, loss = task(dropout=0.2)
+    resumed = fit(again, loss, **settings, checkpoint=tmp_path / "run.pt")
+    assert resumed.equals(whole)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, again.state_dict()[name]), name
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+def test_averaged_weights_are_not_the_last_ones():
+    last, loss = task()
+    fit(last, loss, steps=20, learning_rate=0.05)
+    mean, loss = task()
+    fit(mean, loss, steps=20, learning_rate=0.05, average=0.9)
+    assert not torch.allclose(last[0].weight, mean[0].weight)
+
+
+def test_figures_become_columns():
+    model, loss = task()
+    history = fit(
+        model, loss, steps=5, learning_rate=0.01, every=2, evaluate=lambda: {"training": float(model.training)}
+    )
+    assert history["step"].tolist() == [2, 4, 5]
+    assert history["training"].eq(0).all()
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("A man in a red shirt , smiling .", "a man in a red shirt, smiling."),
+        ("A dog growls and barks. A human talks", "a dog growls and barks."),
+        ('Two "dogs" ; one barks', "two dogs, one barks."),
+        ("They're set down.", "they're set down."),
+    ],
+)
+def test_sentences_are_cleaned(raw, clean):
+    assert clean_sentence(raw) == clean
+
+
+def test_sentences_are_read_from_whatever_is_there(tmp_path):
+    text = tmp_path / "text"
+    text.mkdir()
+    images = [f"{i}.jpg#{k}\tA dog number {i} runs {k} times .\n" for i in range(40) for k in range(5)]
+    (text / "flickr8k_captions.tsv").write_text("".join(images))
+    (text / "audiocaps_val.csv").write_text(
+        "audiocap_id,youtube_id,start_time,caption\n1,x,0,A dog barks loudly\n2,x,0,Hum\n"
+    )
+    (text / "clotho_train.json").write_text(json.dumps([{"captions": ["Rain falls on a roof", "It is raining hard."]}]))
+    sentences = read_sentences(tmp_path)
+    assert sentences["source"].value_counts().to_dict() == {"flickr": 200, "clotho": 2, "audiocaps": 1}
+    flickr = sentences[sentences["source"] == "flickr"]
+    assert flickr["held_out"].sum() == 10 and not flickr["audio"].any()  # two images whole
+    assert sentences[sentences["source"] == "audiocaps"]["held_out"].all()
+    assert sentences["text"].str.fullmatch(r"[a-z0-9 ]+\.").all()
+
+
+def test_captions_of_classes_name_them():
+    captions = class_captions(50, seed=3)
+    assert captions.equals(class_captions(50, seed=3)) and not captions.equals(class_captions(50, seed=4))
+    alone = captions[captions["first"] == captions["second"]]
+    assert len(captions) - len(alone) == 50
+    assert set(alone["first"]) == set(CLASS_PHRASES)
+    assert captions["text"].str.endswith(".").all() and captions["text"].is_unique
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_recipe_runs_at_a_tiny_size_on_the_repository_alone(name, tmp_path, monkeypatch):
+    monkeypatch.delenv("ZSCAP_DATA", raising=False)
+    source = NOTEBOOKS / f"{name}.ipynb"
+    known = papermill.inspect_notebook(source)
+    parameters = {**SMOKE[name], "output_folder": str(tmp_path), "threads": 1}
+    assert set(parameters) <= set(known)
+    papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, progress_bar=False)
+    produced = {"90": "model.safetensors", "91": "tower.pt", "92": "without_4.pt"}[name[:2]]
+    assert (tmp_path / produced).stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("name", SMOKE)
+def test_recipe_holds_the_outputs_of_its_real_run(name):
+    cells = [cell for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    outputs = [output for cell in cells for output in cell.outputs]
+    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
+    assert any("image/png" in output.get("data", {}) for output in outputs)
+    assert not re.search(r"/(home|root|work|tmp)/", json.dumps(outputs))
