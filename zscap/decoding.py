@@ -14,7 +14,7 @@ from .errors import ZscapError
 from .guidance.steering import Iteration, steer
 from .language_model import LanguageModel
 from .options import SteeringOptions
-from .penalties import penalise
+from .penalties import penalise, plausible
 from .search import BeamSearch, Hypothesis
 from .sources import Source, source_name
 
@@ -139,7 +139,7 @@ class Captioner:
             logits = penalise(logits, state.tokens, position, end_id, options)
             log_p0 = logits0.log_softmax(-1)
             log_p = options.fusion_scale * logits.log_softmax(-1) + (1 - options.fusion_scale) * log_p0
-            log_p = log_p.log_softmax(-1)
+            log_p = log_p.where(plausible(log_p0, options.min_p), -torch.inf).log_softmax(-1)
             if watch is not None:
                 watch.append(Step(scorer.texts, log_p0, log_p, iterations, lm.pieces))
             state = search.advance(state, cache, log_p, log_p0)

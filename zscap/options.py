@@ -51,6 +51,8 @@ class SteeringOptions:
     classifier_scale: float = _at_least(0, 0.015)  # lambda2
     kl_scale: float = _at_least(0, 0.2)  # lambda0: weight of KL(guided || unguided)
     fusion_scale: float = _option(0.99, "between 0 and 1", lambda value: 0 <= value <= 1)  # p**scale * p0**(1 - scale)
+    # tokens that the unguided model finds less probable than min_p times its most probable one are out; 0 is off
+    min_p: float = _option(0.0, "at least 0 and under 1", lambda value: 0 <= value < 1)
     repetition_penalty: float = _positive(1.0)  # of each of the last four tokens; 1 is off
     end_token: str = _text(".")
     end_boost: float = _positive(1.01)  # of the end token, from the second token on

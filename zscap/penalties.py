@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -23,6 +25,17 @@ def penalise(logits: Tensor, tokens: Tensor, position: int, end_id: int, options
     forbidden = list(options.forbidden_tokens)
     logits[:, forbidden] = _divided(logits[:, forbidden], options.forbidden_penalty)
     return logits
+
+
+def plausible(log_p0: Tensor, min_p: float) -> Tensor:
+    """Tokens that may be chosen at all: at least `min_p` times as probable as the most probable, unguided.
+
+    Guidance moves a whole distribution, and with it tokens that make no word; this keeps the text in the language
+    (min-p of arXiv 2407.01082; the plausibility constraint of contrastive decoding, arXiv 2210.15097).
+
+    log_p0 : Tensor, shape = (rows, vocabulary); so is the bool result
+    """
+    return log_p0 >= log_p0.amax(-1, keepdim=True) + math.log(min_p) if min_p > 0 else torch.ones_like(log_p0).bool()
 
 
 def _divided(logits: Tensor, factor: float) -> Tensor:

@@ -143,5 +143,7 @@ def _language_model(part: dict, device: str):
     revision = part.get("revision")
     path = part["path"] if part["kind"] == "hub" else PACKAGE / part["path"]
     settings = {"revision": revision, "local_files_only": True} if revision else {"local_files_only": True}
-    model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, dtype="float32", **settings)
+    model = AutoModelForCausalLM.from_pretrained(
+        path, use_safetensors=True, dtype=part.get("dtype", "float32"), **settings
+    )
     return model.to(device), AutoTokenizer.from_pretrained(path, **settings)

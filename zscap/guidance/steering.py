@@ -10,6 +10,7 @@ from torch import Tensor
 from ..candidates import Scorer
 from ..language_model import LanguageModel, State
 from ..options import SteeringOptions
+from ..penalties import plausible
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,8 @@ def steer(
     log_p0 = logits.log_softmax(-1)
     context = [tensor for layer in state.context for tensor in layer]
     shifts = [torch.zeros_like(tensor) for tensor in context]
-    k = min(options.num_candidates, logits.shape[1])
+    possible = plausible(log_p0, options.min_p)
+    k = min(options.num_candidates, int(possible.sum(-1).max()))
 
     def shifted() -> Tensor:
         tensors = [tensor + shift for tensor, shift in zip(context, shifts, strict=True)]
@@ -52,10 +54,10 @@ def steer(
         shifts = [shift.requires_grad_() for shift in shifts]
         with torch.enable_grad():
             log_p = shifted().log_softmax(-1)
-            candidates = log_p.detach().topk(k).indices
+            candidates = log_p.detach().where(possible, -torch.inf).topk(k).indices
             with torch.no_grad():
                 matching, probability = scorer(candidates)
-                targets = _targets(matching, probability, options)
+                targets = _targets(matching, probability, possible.gather(1, candidates), options)
             loss = options.kl_scale * (log_p.exp() * (log_p - log_p0)).sum()
             for weight, target in targets:
                 loss = loss - weight * (target * log_p.gather(1, candidates)).sum()
@@ -71,7 +73,7 @@ def steer(
 
 
 def _targets(
-    matching: Tensor | None, probability: Tensor | None, options: SteeringOptions
+    matching: Tensor | None, probability: Tensor | None, possible: Tensor, options: SteeringOptions
 ) -> list[tuple[float, Tensor]]:
     """Weight and target of each cross-entropy: one of the summed scores (the code), or one per guide (the paper)."""
     guides = [
@@ -80,9 +82,13 @@ def _targets(
         if scores is not None
     ]
     if options.combine == "losses":
-        return [(scale, (scores / options.temperature).softmax(-1)) for scale, scores in guides]
+        return [(scale, _softmax(scores, possible, options)) for scale, scores in guides]
     total = sum(scores if scores is matching else scale * scores for scale, scores in guides)
-    return [(options.matching_scale, (total / options.temperature).softmax(-1))]
+    return [(options.matching_scale, _softmax(total, possible, options))]
+
+
+def _softmax(scores: Tensor, possible: Tensor, options: SteeringOptions) -> Tensor:
+    return (scores / options.temperature).where(possible, -torch.inf).softmax(-1)
 
 
 def _scaled(gradient: Tensor, power: float) -> Tensor:
