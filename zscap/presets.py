@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers.utils import logging as transformers_logging
 
 from .classifier import EmbeddingClassifier, TextClassifier
 from .decoding import Captioner
@@ -143,6 +144,7 @@ def _language_model(part: dict, device: str):
     revision = part.get("revision")
     path = part["path"] if part["kind"] == "hub" else PACKAGE / part["path"]
     settings = {"revision": revision, "local_files_only": True} if revision else {"local_files_only": True}
+    transformers_logging.disable_progress_bar()  # a second's work; the bar would end up in captions' output
     model = AutoModelForCausalLM.from_pretrained(
         path, use_safetensors=True, dtype=part.get("dtype", "float32"), **settings
     )
