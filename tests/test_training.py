@@ -14,7 +14,7 @@ NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMOKE = {
     "90_language_model": {
         "vocabulary": 400, "layers": 1, "width": 32, "heads": 2, "steps": 4, "batch": 8, "every": 2,
-        "validation_sentences": 8,
+        "second_steps": 2, "second_every": 2, "validation_sentences": 8,
     },
     "91_text_tower": {
         "teacher": "tokens", "pairs": 40, "partial": 200, "partial_captions": 40, "held_out": 40,

@@ -195,7 +195,9 @@ class EmbeddedMatcher:
         both = nn.ModuleDict({"tower": TextTower(**config["tower"]), "encoder": AudioEncoder(**config["encoder"])})
         both.load_state_dict(weights)
         # A text's embedding must not depend on its company, and float32 sums round with the size of the batch.
-        return cls(both["tower"].double(), both["encoder"], AutoTokenizer.from_pretrained(Path(folder) / "language_model"))
+        return cls(
+            both["tower"].double(), both["encoder"], AutoTokenizer.from_pretrained(Path(folder) / "language_model")
+        )
 
     @torch.no_grad()
     def encode_source(self, sources: list[Source]) -> Tensor:
