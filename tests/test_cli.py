@@ -132,7 +132,7 @@ def test_output_of_another_run_is_not_mixed(run, tmp_path):
     out = tmp_path / "captions.jsonl"
     assert run("caption", CLIPS[0], *QUICK, "--out", out)[0] == 0
     status, _, err = run("caption", CLIPS[0], *QUICK, "--set", "beam_size=2", "--out", out)
-    assert status == 1 and "other --out" in err or "choose another --out" in err
+    assert (status == 1 and "other --out" in err) or "choose another --out" in err
     (tmp_path / "notes.txt").write_text("my notes\n")
     status, _, err = run("caption", CLIPS[0], *QUICK, "--out", tmp_path / "notes.txt")
     assert status == 1 and "is not a caption" in err and (tmp_path / "notes.txt").read_text() == "my notes\n"

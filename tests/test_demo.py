@@ -1,7 +1,8 @@
 """`make demo`: captions side by side and a figure, on the project's own clips alone."""
 
-import demo
 import matplotlib.image
+
+import demo
 
 
 def test_demo_prints_both_captions_and_writes_a_figure(monkeypatch, tmp_path, capsys):

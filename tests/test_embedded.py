@@ -108,7 +108,7 @@ def test_weights_survive_the_file(tiny, tokenizer, tmp_path):
     save_matcher(tmp_path / "matcher.safetensors", tiny.tower, tiny.encoder, {"tower": TOWER, "encoder": ENCODER})
     tokenizer.save_pretrained(tmp_path / "language_model")
     again = EmbeddedMatcher.load(tmp_path)
-    assert {p.dtype for p in again.tower.parameters()} == {torch.float32}
+    assert {p.dtype for p in again.tower.parameters()} == {torch.float64}
     assert not any(p.requires_grad for network in (again.tower, again.encoder) for p in network.parameters())
     torch.testing.assert_close(again.encode_text(TEXTS), tiny.encode_text(TEXTS), atol=5e-3, rtol=0)
 

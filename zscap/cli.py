@@ -11,10 +11,13 @@ from typing import Annotated
 import typer
 from tqdm import tqdm
 
-from . import data, presets
+from . import data
 from .decoding import Caption
 from .errors import InvalidOption, UnreadableSource, UnwritableOutput, ZscapError
 from .options import SteeringOptions
+from .presets import fetch as fetch_weights
+from .presets import load
+from .presets import presets as table_of_presets
 from .sources import find_audio
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
@@ -35,7 +38,7 @@ def caption(
     """
     changes = dict(_change(text) for text in set)
     output = None if out is None else Output(out, {"preset": preset, "options": changes})
-    captioner = presets.load(preset, device=device, batch_size=batch_size, **changes)
+    captioner = load(preset, device=device, batch_size=batch_size, **changes)
     failed = 0
     found = list(dict.fromkeys(find_audio(paths)))
     for error in (item for item in found if isinstance(item, UnreadableSource)):
@@ -59,7 +62,7 @@ def caption(
 @app.command("presets")
 def list_presets() -> None:
     """List the presets: what each takes, and what this machine lacks for it."""
-    for name, row in presets.presets().iterrows():
+    for name, row in table_of_presets().iterrows():
         typer.echo(f"{name}\t{'ready' if row.ready else 'not ready'}\t{row.takes}\t{row.description}\t{row.license}")
         if row.missing:
             typer.echo(f"\tmissing: {row.missing}")
@@ -71,7 +74,7 @@ def fetch(name: Annotated[str, typer.Argument(help=f"A data set ({', '.join(data
     if name in data.DATASETS:
         typer.echo(data.fetch(name))
     else:
-        typer.echo("\n".join(presets.fetch(name)) or f"{name}: nothing to download")
+        typer.echo("\n".join(fetch_weights(name)) or f"{name}: nothing to download")
 
 
 class Output:

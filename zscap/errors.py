@@ -31,5 +31,5 @@ class InvalidData(ZscapError, ValueError):
     """A table or a text file that is not what it should be, or cannot be fetched."""
 
 
-class UnwritableOutput(ZscapError, OSError):
+class UnwritableOutput(ZscapError):
     """An output file that cannot be written or goes on from a different run."""
