@@ -119,19 +119,14 @@ class Output:
                 self.done[source] = None
 
     def write(self, made: Caption) -> None:
-        row = (
-            {"source": made.source, "error": str(made.error)}
-            if made.error
-            else {
-                "source": made.source,
-                "text": made.text,
-                "continuation": made.continuation,
-                "tokens": made.tokens,
-                "matching": made.matching,
-                "classifier": made.classifier,
-                "log_likelihood": made.log_likelihood,
-            }
-        )
+        row = {"source": made.source}
+        if made.error is not None:
+            row["error"] = str(made.error)
+        else:
+            row |= {"text": made.text, "continuation": made.continuation, "tokens": made.tokens}
+            for name in ("matching", "classifier", "log_likelihood"):
+                value = getattr(made, name)
+                row[name] = None if value is None else round(value, 6)
         with self.path.open("a") as file:
             file.write(json.dumps(row | self.settings) + "\n")
 
