@@ -66,3 +66,17 @@ def test_unknown_presets():
         zscap.load("embeded")
     with pytest.raises(zscap.InvalidOption, match="device 'tpu'"):
         zscap.load("embedded", device="tpu")
+
+
+def test_embedded_captions_name_the_sound_alone_and_in_a_batch():
+    clips = [
+        presets.PACKAGE.parent / "data" / "soundscapes" / f"{name}.flac"
+        for name in ("rain-1", "rooster-2", "clock_tick-1")
+    ]
+    captioner = zscap.load("embedded")
+    together = captioner(clips)
+    for caption, word in zip(together, ("rain", "crow", "clock"), strict=True):
+        assert word in caption.text
+    assert [captioner(clip).tokens for clip in clips] == [caption.tokens for caption in together]
+    alone = captioner(clips, num_iterations=0)
+    assert len({caption.text for caption in alone}) == 1 and alone[0].classifier < 0.3  # it hears nothing by itself
