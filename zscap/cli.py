@@ -87,7 +87,7 @@ class Output:
     def __init__(self, path: Path, settings: dict):
         self.path = path
         self.settings = settings
-        self.done: dict[str, None] = {}
+        self.done: set[str] = set()
         if path.exists() and not path.stat().st_mode & 0o222:  # the superuser could write it all the same
             raise UnwritableOutput(f"{path}: is write-protected; choose another --out or make it writable")
         try:
@@ -116,7 +116,7 @@ class Output:
                     f"{json.dumps(self.settings)}"
                 )
             if "error" not in row:
-                self.done[source] = None
+                self.done.add(source)
 
     def write(self, made: Caption) -> None:
         row = {"source": made.source}

@@ -1,5 +1,14 @@
 """Errors named for the user's mistake. Each message is one line: the value, the rule, the fix."""
 
+import difflib
+from collections.abc import Collection
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """The end of a message about an unknown name: the known one it looks like, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(known)}"
+
 
 class ZscapError(Exception):
     """Base of every error that zscap raises on purpose."""

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import json
 import math
 import typing
 from dataclasses import dataclass, field
 from typing import Literal, Self
 
-from .errors import InvalidOption
+from .errors import InvalidOption, suggestion
 
 
 def _option(default, rule: str, check):
@@ -104,9 +103,7 @@ def _types(options: type) -> dict[str, type]:
 def _check_name(name: str, options: type) -> None:
     names = [option.name for option in dataclasses.fields(options)]
     if name not in names:
-        close = difflib.get_close_matches(name, names, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(names)}"
-        raise InvalidOption(f"unknown option {name!r} of {options.__name__}: {hint}")
+        raise InvalidOption(f"unknown option {name!r} of {options.__name__}: {suggestion(name, names)}")
 
 
 def _typed(name: str, value, kind):

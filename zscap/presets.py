@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import tomllib
 from functools import cache
@@ -16,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from .classifier import EmbeddingClassifier, TextClassifier
 from .decoding import Captioner
-from .errors import InvalidOption, MissingWeights, NotYetAvailable, UnknownPreset
+from .errors import InvalidOption, MissingWeights, NotYetAvailable, UnknownPreset, suggestion
 from .language_model import LanguageModel
 from .matchers.embedded import EmbeddedMatcher
 from .options import SteeringOptions
@@ -43,7 +42,7 @@ def load(preset: str = "embedded", *, device: str = "cpu", batch_size: int = 16,
     parts = _preset(preset)
     _check_device(device)
     options = SteeringOptions(**parts["options"]).override(**changes)
-    faults = [fault for fault in (_fault(parts[part], preset) for part in PARTS) if fault is not None]
+    faults = _faults(preset)
     if faults:
         error = MissingWeights if any(isinstance(fault, MissingWeights) for fault in faults) else NotYetAvailable
         raise error(f"preset {preset!r} lacks " + "; ".join(map(str, faults)))
@@ -60,7 +59,7 @@ def presets() -> pd.DataFrame:
     """The presets: what each takes, whether this machine has all it needs, and what is missing where it does not."""
     rows = []
     for name, parts in _presets().items():
-        faults = [str(fault) for fault in (_fault(parts[part], name) for part in PARTS) if fault is not None]
+        faults = _faults(name)
         rows.append(
             {
                 "preset": name,
@@ -68,7 +67,7 @@ def presets() -> pd.DataFrame:
                 "takes": parts["takes"],
                 "description": parts["description"],
                 "license": parts["license"],
-                "missing": "; ".join(faults),
+                "missing": "; ".join(map(str, faults)),
             }
         )
     return pd.DataFrame(rows).set_index("preset")
@@ -102,9 +101,7 @@ def _presets() -> dict[str, dict]:
 
 def _preset(name: str) -> dict:
     if name not in _presets():
-        close = difflib.get_close_matches(name, _presets(), n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"choose from {', '.join(_presets())}"
-        raise UnknownPreset(f"unknown preset {name!r}: {hint}")
+        raise UnknownPreset(f"unknown preset {name!r}: {suggestion(name, _presets())}")
     return _presets()[name]
 
 
@@ -117,6 +114,11 @@ def _check_device(device: str) -> None:
 
 def _file(part: dict) -> Path:
     return PACKAGE / part["path"] / part["file"]
+
+
+def _faults(preset: str) -> list[MissingWeights | NotYetAvailable]:
+    faults = (_fault(_preset(preset)[part], preset) for part in PARTS)
+    return [fault for fault in faults if fault is not None]
 
 
 def _fault(part: dict, preset: str) -> MissingWeights | NotYetAvailable | None:
