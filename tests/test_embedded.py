@@ -1,3 +1,4 @@
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ from transformers import AutoTokenizer
 import zscap
 from zscap.errors import MissingWeights, UnreadableSource
 from zscap.matchers import embedded
-from zscap.matchers.embedded import AudioEncoder, EmbeddedMatcher, TextTower, save_matcher, trees
+from zscap.matchers.embedded import AudioEncoder, EmbeddedMatcher, TextTower, save_matcher
+from zscap.matchers.trees import trees
 from zscap.training import CLASS_PHRASES
 
 ASSETS = Path(zscap.__file__).parent / "assets"
@@ -62,7 +64,7 @@ def test_a_tree_of_texts_gives_what_each_text_gives_alone(tiny):
 
 def test_texts_do_not_depend_on_their_company(tiny, monkeypatch):
     together = tiny.encode_text(TEXTS)
-    monkeypatch.setattr(embedded, "NODES", 9)  # several small trees
+    monkeypatch.setattr(embedded, "trees", partial(trees, nodes=9))
     torch.testing.assert_close(tiny.encode_text(TEXTS[::-1]).flip(0), together, atol=1e-5, rtol=0)
 
 

@@ -33,18 +33,18 @@ def test_absent_weights_are_named_with_how_to_get_them(monkeypatch, tmp_path):
         "zscap fetch audibility-guidance",
         "1.5 GB",
         "papermill notebooks/02_train_classifier.ipynb",
-        "not yet",
+        "ImageBind in runs/imagebind (4.8 GB",
     ):
         assert part in message
     assert "\n" not in message
 
 
-def test_imagebind_alone_is_not_yet(monkeypatch, tmp_path):
+def test_imagebind_alone_is_missing(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs/audibility-distilbert").mkdir(parents=True)
     (tmp_path / "runs/audibility-distilbert/model.safetensors").touch()
     monkeypatch.setattr(presets, "try_to_load_from_cache", lambda *_, **__: "somewhere")
-    with pytest.raises(zscap.NotYetAvailable, match=r"ImageBind .* not yet part of zscap"):
+    with pytest.raises(zscap.MissingWeights, match=r"ImageBind .*4\.8 GB, CC-BY-NC-SA 4\.0.*zscap fetch"):
         zscap.load("audibility-guidance")
 
 

@@ -48,7 +48,14 @@ class TextClassifier:
         self.history: pd.DataFrame | None = None  # of the training, see `train`
 
     @classmethod
-    def load(cls, folder: str | Path, device: str = "cpu", *, label: str = "wanted") -> "TextClassifier":
+    def load(
+        cls,
+        folder: str | Path,
+        device: str = "cpu",
+        *,
+        dtype: torch.dtype = torch.float32,
+        label: str = "wanted",
+    ) -> "TextClassifier":
         """Load what `save` wrote, or any folder with a sequence-classification model as safetensors.
 
         Raises
@@ -59,7 +66,7 @@ class TextClassifier:
             raise MissingWeights(f"no classifier in {folder}: train it with notebooks/02_train_classifier.ipynb")
         try:
             model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, output_loading_info=True
+                folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
             )
             tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
         except (OSError, ValueError, SafetensorError) as error:
@@ -267,8 +274,12 @@ class EmbeddingClassifier:
         Path(file).chmod(0o644)  # safetensors writes for the owner alone
 
     @classmethod
-    def load(cls, file: str | Path, encoder: TextEncoder) -> "EmbeddingClassifier":
+    def load(
+        cls, file: str | Path, encoder: TextEncoder, *, device: str = "cpu", dtype: torch.dtype = torch.float64
+    ) -> "EmbeddingClassifier":
         """Load what `save` wrote, for the encoder that it was trained on.
+
+        Double precision, so that a text's probability doesn't depend on its company.
 
         Raises
         ------
@@ -285,7 +296,7 @@ class EmbeddingClassifier:
         except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
             reason = " ".join(str(error).split())[:200]
             raise MissingWeights(f"{file} holds no embedding classifier ({reason}): copy or train it again") from error
-        classifier = cls(encoder, head.double())  # a text's probability must not depend on its company
+        classifier = cls(encoder, head.to(device, dtype))
         try:
             apart = max(abs(a - b) for a, b in zip(classifier._probes(), config["probes"], strict=True))
         except RuntimeError:  # embeddings of another width

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from itertools import islice
 
 import pandas as pd
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from .candidates import Classifier, Matcher, Scorer
 from .errors import ZscapError
 from .guidance.steering import Iteration, steer
-from .language_model import LanguageModel
+from .language_model import LanguageModel, State
 from .options import SteeringOptions
 from .penalties import penalise, plausible
 from .search import BeamSearch, Hypothesis
@@ -89,6 +90,7 @@ class Captioner:
         self.classifier = classifier
         self.options = options or SteeringOptions()
         self.batch_size = batch_size
+        self.scorer = Scorer(language_model, matcher, classifier)
 
     def __call__(self, sources: Source | list[Source], **changes) -> Caption | list[Caption]:
         """One caption for one source, a list for a list, in its order.
@@ -109,90 +111,103 @@ class Captioner:
         return caption
 
     def stream(self, sources: Iterable[Source], **changes) -> Iterator[Caption]:
-        """Captions in the order of `sources`, each batch as soon as it is done."""
+        """Captions in the order of `sources`, each as soon as it and those before it are done."""
         options = self.options.override(**changes)
-        sources = list(sources)
-        for start in range(0, len(sources), self.batch_size):
-            yield from self._caption(sources[start : start + self.batch_size], options)
+        names: list[str] = []
+        embeddings: dict[int, Tensor | None] = {}
+        done: dict[int, Caption] = {}
+
+        def readable() -> Iterator[int]:
+            for place, source in enumerate(sources):
+                names.append(source_name(source))
+                try:
+                    # One by one: an embedding must not depend on what else is in the batch.
+                    embeddings[place] = self._encode(source)
+                    yield place
+                except ZscapError as error:
+                    done[place] = Caption(names[place], error=error)
+
+        told = 0
+        for place, beam in self._decode(readable(), embeddings, options):
+            done[place] = self._caption(names[place], beam, embeddings.pop(place), options)
+            while told in done:
+                yield done.pop(told)
+                told += 1
+        yield from (done[place] for place in sorted(done))  # those that could not be read, at the end
 
     def steps(self, source: Source, **changes) -> list[Step]:
         """The loop over one source, token by token: what was proposed, how it scored, what guidance made of it."""
         steps: list[Step] = []
-        self._decode(1, self._encode(source), self.options.override(**changes), steps)
+        list(self._decode(iter([0]), {0: self._encode(source)}, self.options.override(**changes), steps))
         return steps
 
     @torch.no_grad()
     def _decode(
-        self, sources: int, embeddings: Tensor | None, options: SteeringOptions, watch: list[Step] | None = None
-    ) -> list[list[Hypothesis]]:
-        """The main loop. The final beam of each source, best mean log-probability first."""
-        lm = self.language_model
+        self,
+        sources: Iterator[int],
+        embeddings: dict[int, Tensor | None],
+        options: SteeringOptions,
+        watch: list[Step] | None = None,
+    ) -> Iterator[tuple[int, list[Hypothesis]]]:
+        """The main loop. Each source's final beam, best first, once it has ended; the next source takes its place."""
+        lm, scorer = self.language_model, self.scorer
         end_id = lm.end_id(options.end_token)
-        state = lm.begin(options.prompt, sources, options.max_new_tokens)
-        scorer = Scorer(lm, self.matcher, self.classifier, embeddings, options)
-        search = BeamSearch(sources, options.beam_size, end_id)
-        for position in range(options.max_new_tokens):
-            logits0, cache = lm.forward(state.last, state.context)
-            scorer.begin_token(state.tokens, position, search.owners)
+        prompt = lm.begin(options.prompt, options.max_new_tokens)
+        state = prompt.repeat(0)
+        search = BeamSearch(options.beam_size, end_id, options.max_new_tokens)
+        while True:
+            newcomers = list(islice(sources, self.batch_size - len(search.beams)))
+            search.begin(newcomers)
+            state = state.join(prompt.repeat(len(newcomers)))
+            if not len(state):
+                return
+            logits0, cache = lm.forward(state.last, state.context, state.padding)
+            log_p0 = logits0.log_softmax(-1)
+            scorer.begin_token(*self._rows(state, search.rows, embeddings, options), options)
             iterations: list[Iteration] = []
             logits = steer(logits0, state, lm, scorer, options, iterations if watch is not None else None)
-            logits = penalise(logits, state.tokens, position, end_id, options)
-            log_p0 = logits0.log_softmax(-1)
+            first = torch.tensor([generated == 0 for _, generated in search.rows], device=lm.device)
+            logits = penalise(logits, state.tokens, state.padding, first, end_id, options)
             log_p = options.fusion_scale * logits.log_softmax(-1) + (1 - options.fusion_scale) * log_p0
             log_p = log_p.where(plausible(log_p0, options.min_p), -torch.inf).log_softmax(-1)
             if watch is not None:
                 watch.append(Step(scorer.texts, log_p0, log_p, iterations, lm.pieces))
             state = search.advance(state, cache, log_p, log_p0)
-            if len(state.tokens) == 0:
-                break
-        return search.beams
+            yield from search.ended()
 
-    def _caption(self, sources: list[Source], options: SteeringOptions) -> list[Caption]:
-        """Captions of one batch; a source that cannot be read costs no other."""
-        captions: list[Caption | None] = [None] * len(sources)
-        embeddings = []
-        for place, source in enumerate(sources):
-            try:
-                embeddings.append(self._encode(source))
-            except ZscapError as error:
-                captions[place] = Caption(source_name(source), error=error)
-        places = [place for place, caption in enumerate(captions) if caption is None]
-        if places:
-            embedded = None if self.matcher is None else torch.cat(embeddings)
-            beams = self._decode(len(places), embedded, options)
-            for place, caption in zip(places, self._chosen(beams, embedded, options), strict=True):
-                captions[place] = replace(caption, source=source_name(sources[place]))
-        return captions
+    def _rows(
+        self, state: State, rows: list[tuple[int, int]], embeddings: dict[int, Tensor | None], options: SteeringOptions
+    ) -> tuple[list[str], Tensor | None]:
+        """The text that each row continues, and its source's embedding, (rows, d)."""
+        texts = [
+            self.language_model.text(tokens[padding if options.prompt_in_text else len(tokens) - generated :])
+            for tokens, padding, (_, generated) in zip(state.tokens.tolist(), state.padding.tolist(), rows, strict=True)
+        ]
+        return texts, None if self.matcher is None else torch.stack([embeddings[source] for source, _ in rows])
 
     def _encode(self, source: Source) -> Tensor | None:
-        # One by one: an embedding must not depend on what else is in the batch.
-        return None if self.matcher is None else self.matcher.encode_source([source]).to(self.language_model.device)
+        """The source's embedding, (d,); None without a matcher."""
+        return None if self.matcher is None else self.matcher.encode_source([source])[0].to(self.language_model.device)
 
-    def _chosen(
-        self, beams: list[list[Hypothesis]], embeddings: Tensor | None, options: SteeringOptions
-    ) -> list[Caption]:
-        """The hypothesis of each beam whose text, without the prompt, fits its source best; scored as a caption."""
-        lm = self.language_model
-        best = [beam[0] for beam in beams]
-        if embeddings is not None and options.beam_size > 1:
-            texts = [lm.continuation(options.prompt, hypothesis.tokens) for beam in beams for hypothesis in beam]
-            features = iter(self._embedded(texts))
-            for source, beam in enumerate(beams):
-                fits = torch.stack([next(features) @ embeddings[source] for _ in beam])
-                best[source] = beam[int(fits.argmax())]
-        continuations = [lm.continuation(options.prompt, hypothesis.tokens) for hypothesis in best]
-        texts = [options.prompt + text if options.prompt_in_text else text.strip() for text in continuations]
-        matching = probability = [None] * len(texts)
-        if embeddings is not None:
-            matching = (self._embedded(texts) * embeddings).sum(1).tolist()
-        if self.classifier is not None:
-            probability = self.classifier.probability(texts).tolist()
-        return [
-            Caption("", text, continuation, hypothesis.tokens, fit, p, hypothesis.unguided / len(hypothesis.tokens))
-            for text, continuation, hypothesis, fit, p in zip(
-                texts, continuations, best, matching, probability, strict=True
-            )
-        ]
+    def _caption(
+        self, name: str, beam: list[Hypothesis], embedding: Tensor | None, options: SteeringOptions
+    ) -> Caption:
+        """The hypothesis of a beam whose text, without the prompt, fits its source best; scored as a caption."""
+        continuations = [self.language_model.continuation(options.prompt, hypothesis.tokens) for hypothesis in beam]
+        best = 0
+        if embedding is not None and len(beam) > 1:
+            best = int(self._fit(continuations, embedding).argmax())
+        chosen, continuation = beam[best], continuations[best]
+        text = options.prompt + continuation if options.prompt_in_text else continuation.strip()
+        return Caption(
+            name,
+            text,
+            continuation,
+            chosen.tokens,
+            matching=None if embedding is None else self._fit([text], embedding).item(),
+            classifier=None if self.classifier is None else self.scorer.probabilities([text]).item(),
+            log_likelihood=chosen.unguided / len(chosen.tokens),
+        )
 
-    def _embedded(self, texts: list[str]) -> Tensor:
-        return self.matcher.encode_text(texts).to(self.language_model.device)
+    def _fit(self, texts: list[str], embedding: Tensor) -> Tensor:
+        return (self.scorer.embeddings(texts).to(embedding) * embedding).sum(-1)

@@ -32,10 +32,6 @@ class MissingWeights(ZscapError, FileNotFoundError):
     """Weights that a preset needs and this machine does not have, or has only in part."""
 
 
-class NotYetAvailable(ZscapError, NotImplementedError):
-    """A part that zscap names but does not hold yet."""
-
-
 class InvalidData(ZscapError, ValueError):
     """A table or a text file that is not what it should be, or cannot be fetched."""
 

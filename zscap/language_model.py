@@ -7,6 +7,7 @@ from functools import cached_property, partial
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InvalidOption
@@ -16,24 +17,60 @@ Context = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (rows, h
 
 @dataclass(frozen=True)
 class State:
-    """Rows of one batch, each a text that is being written.
+    """Rows of one batch, each a text that is being written. Shorter ones are filled up at the left.
 
     tokens : Tensor, shape = (rows, length), prompt included
+    padding : Tensor, shape = (rows,), how many of the row's tokens are filling
     context : keys and values of all tokens but the last
     """
 
     tokens: Tensor
+    padding: Tensor
     context: Context
+
+    def __len__(self) -> int:
+        return len(self.tokens)
 
     @property
     def last(self) -> Tensor:
         return self.tokens[:, -1:]
 
+    def repeat(self, times: int) -> State:
+        """A state of one row, so many times."""
+        row = torch.zeros(times, dtype=torch.long, device=self.tokens.device)
+        return State(self.tokens[row], self.padding[row], [(keys[row], values[row]) for keys, values in self.context])
+
+    def join(self, other: State) -> State:
+        """The rows of both."""
+        if not len(self) or not len(other):
+            return self if len(self) else other
+        length = max(self.tokens.shape[1], other.tokens.shape[1])
+        a, b = self._widened(length), other._widened(length)
+        return State(
+            torch.cat([a.tokens, b.tokens]),
+            torch.cat([a.padding, b.padding]),
+            [
+                (torch.cat([keys, more_keys]), torch.cat([values, more_values]))
+                for (keys, values), (more_keys, more_values) in zip(a.context, b.context, strict=True)
+            ],
+        )
+
     def extend(self, rows: Tensor, tokens: Tensor, cache: Context) -> State:
         """The given rows, each with one more token; `cache` covers all tokens of this state."""
+        padding = self.padding[rows]
+        spare = int(padding.min()) if len(rows) else 0  # the longest row may have left
         return State(
-            torch.cat([self.tokens[rows], tokens[:, None]], dim=1),
-            [(keys[rows], values[rows]) for keys, values in cache],
+            torch.cat([self.tokens[rows, spare:], tokens[:, None]], dim=1),
+            padding - spare,
+            [(keys[rows, :, spare:], values[rows, :, spare:]) for keys, values in cache],
+        )
+
+    def _widened(self, length: int) -> State:
+        more = length - self.tokens.shape[1]
+        return State(
+            pad(self.tokens, (more, 0)),
+            self.padding + more,
+            [(pad(keys, (0, 0, more, 0)), pad(values, (0, 0, more, 0))) for keys, values in self.context],
         )
 
 
@@ -54,8 +91,8 @@ class LanguageModel:
         return self.model.device
 
     @torch.no_grad()
-    def begin(self, prompt: str, rows: int, max_new_tokens: int) -> State:
-        """`rows` texts that start with the beginning-of-text token, where the tokenizer has one, and the prompt.
+    def begin(self, prompt: str, max_new_tokens: int) -> State:
+        """One row that starts with the beginning-of-text token, where the tokenizer has one, and the prompt.
 
         Raises:
             InvalidOption: a prompt of fewer than two tokens, or one that leaves no room for `max_new_tokens`.
@@ -73,14 +110,26 @@ class LanguageModel:
                 f"takes at most {room - len(ids)}"
             )
         tokens = torch.tensor([ids], device=self.device)
-        _, context = self.forward(tokens[:, :-1], [])
-        expand = torch.zeros(rows, dtype=torch.long, device=self.device)
-        return State(tokens[expand], [(keys[expand], values[expand]) for keys, values in context])
+        padding = torch.zeros(1, dtype=torch.long, device=self.device)
+        _, context = self.forward(tokens[:, :-1], [], padding)
+        return State(tokens, padding, context)
 
-    def forward(self, tokens: Tensor, context: Context) -> tuple[Tensor, Context]:
-        """Logits after the last of `tokens`, shape (rows, vocabulary), and the context grown by `tokens`."""
+    def forward(self, tokens: Tensor, context: Context, padding: Tensor) -> tuple[Tensor, Context]:
+        """Logits after the last of `tokens`, shape (rows, vocabulary), and the context grown by `tokens`.
+
+        padding : Tensor, shape = (rows,), positions at the left of each row that are no part of its text
+        """
+        length = tokens.shape[1] + (context[0][0].shape[2] if context else 0)
+        positions = torch.arange(length, device=tokens.device) - padding[:, None]
         cache = DynamicCache(context)
-        logits = self.model(tokens, past_key_values=cache, use_cache=True, logits_to_keep=1).logits[:, -1]
+        logits = self.model(
+            tokens,
+            attention_mask=(positions >= 0).long(),
+            position_ids=positions[:, -tokens.shape[1] :],
+            past_key_values=cache,
+            use_cache=True,
+            logits_to_keep=1,
+        ).logits[:, -1]
         return logits, [(layer.keys, layer.values) for layer in cache.layers]
 
     def text(self, tokens: Tensor | list[int]) -> str:

@@ -44,6 +44,7 @@ class SteeringOptions:
     num_candidates: int = _at_least(1, 512)  # tokens whose texts are scored; at most the vocabulary
     num_iterations: int = _at_least(0, 3)  # gradient steps per token
     step_size: float = _positive(0.3)
+    step_schedule: Literal["constant", "linear"] = "constant"  # linear: the step falls to nothing over the iterations
     gradient_norm_power: float = _at_least(0, 0.9)  # a gradient g becomes g / ||g||**power
     temperature: float = _positive(0.01)  # of the softmax that turns candidates' scores into a target
     matching_scale: float = _at_least(0, 1.0)  # lambda1: weight of the target's cross-entropy

@@ -12,16 +12,22 @@ from .options import SteeringOptions
 REPETITION_WINDOW = 4  # tokens, prompt included
 
 
-def penalise(logits: Tensor, tokens: Tensor, position: int, end_id: int, options: SteeringOptions) -> Tensor:
+def penalise(
+    logits: Tensor, tokens: Tensor, padding: Tensor, first: Tensor, end_id: int, options: SteeringOptions
+) -> Tensor:
     """New logits with the penalties of `options`, factor by factor as in the authors' released code.
 
     logits : Tensor, shape = (rows, vocabulary)
     tokens : Tensor, shape = (rows, length), prompt included
-    position : 0 for the first generated token
+    padding : Tensor, shape = (rows,), how many tokens at the left of each row are no part of its text
+    first : bool Tensor, shape = (rows,), whether it is the first token to be generated
     """
-    recent = tokens[:, -REPETITION_WINDOW:]
+    window = tokens[:, -REPETITION_WINDOW:]
+    places = torch.arange(tokens.shape[1] - window.shape[1], tokens.shape[1], device=tokens.device)
+    recent = window.where(places >= padding[:, None], tokens[:, -1:])
     logits = logits.scatter(1, recent, _divided(logits.gather(1, recent), options.repetition_penalty))
-    logits[:, end_id] = _divided(logits[:, end_id], options.start_penalty if position == 0 else 1 / options.end_boost)
+    end = logits[:, end_id]
+    logits[:, end_id] = torch.where(first, _divided(end, options.start_penalty), _divided(end, 1 / options.end_boost))
     forbidden = list(options.forbidden_tokens)
     logits[:, forbidden] = _divided(logits[:, forbidden], options.forbidden_penalty)
     return logits

@@ -15,21 +15,30 @@ from transformers.utils import logging as transformers_logging
 
 from .classifier import EmbeddingClassifier, TextClassifier
 from .decoding import Captioner
-from .errors import InvalidOption, MissingWeights, NotYetAvailable, UnknownPreset, suggestion
+from .errors import InvalidOption, MissingWeights, UnknownPreset, suggestion
 from .language_model import LanguageModel
-from .matchers.embedded import EmbeddedMatcher
+from .matchers import EmbeddedMatcher, ImageBind
 from .options import SteeringOptions
 
 PACKAGE = Path(__file__).parent
 PARTS = ("language_model", "matcher", "classifier")
 
 
-def load(preset: str = "embedded", *, device: str = "cpu", batch_size: int = 16, **changes) -> Captioner:
+def load(
+    preset: str = "embedded",
+    *,
+    device: str = "cpu",
+    scoring_dtype: str | None = None,
+    batch_size: int = 16,
+    **changes,
+) -> Captioner:
     """A captioner by name, from weights that are on this machine; nothing is downloaded.
 
     Args:
         preset: a name that `presets()` lists.
         device: "cpu", "cuda" or "mps".
+        scoring_dtype: "float16" or "bfloat16" lets the networks that score texts run in half precision, which is
+            faster on a GPU and changes some captions (notebooks/94_benchmark.ipynb); None leaves them as they are.
         batch_size: sources decoded together.
         changes: options that differ from the preset's, by name.
 
@@ -37,21 +46,25 @@ def load(preset: str = "embedded", *, device: str = "cpu", batch_size: int = 16,
         UnknownPreset: no such name.
         InvalidOption: an unknown option, an impossible value, or a device that this machine does not have.
         MissingWeights: weights are absent or damaged; the message says how to get them.
-        NotYetAvailable: a network that zscap cannot load yet.
     """
     parts = _preset(preset)
     _check_device(device)
     options = SteeringOptions(**parts["options"]).override(**changes)
+    scoring = {"device": device} | ({} if scoring_dtype is None else {"dtype": _dtype(scoring_dtype)})
     faults = _faults(preset)
     if faults:
-        error = MissingWeights if any(isinstance(fault, MissingWeights) for fault in faults) else NotYetAvailable
-        raise error(f"preset {preset!r} lacks " + "; ".join(map(str, faults)))
+        raise MissingWeights(f"preset {preset!r} lacks " + "; ".join(map(str, faults)))
     language_model = LanguageModel(*_language_model(parts["language_model"], device))
-    matcher = EmbeddedMatcher.load(PACKAGE / parts["matcher"]["path"])
-    if parts["classifier"]["kind"] == "embedding":
-        classifier = EmbeddingClassifier.load(_file(parts["classifier"]), matcher)
+    made = parts["matcher"]
+    if made["kind"] == "imagebind":
+        matcher = ImageBind.load(Path(made["path"]) / made["file"], **scoring)
     else:
-        classifier = TextClassifier.load(parts["classifier"]["path"], device)
+        matcher = EmbeddedMatcher.load(PACKAGE / made["path"], **scoring)
+    made = parts["classifier"]
+    if made["kind"] == "embedding":
+        classifier = EmbeddingClassifier.load(_file(made), matcher, **scoring)
+    else:
+        classifier = TextClassifier.load(made["path"], **scoring)
     return Captioner(language_model, matcher=matcher, classifier=classifier, options=options, batch_size=batch_size)
 
 
@@ -74,23 +87,30 @@ def presets() -> pd.DataFrame:
 
 
 def fetch(preset: str) -> list[str]:
-    """Downloads what a preset needs from the model hub, at the pinned revision; names what it fetched.
+    """Downloads what a preset needs, at the pinned revision; names what it fetched.
 
     Raises:
         UnknownPreset: no such name.
-        MissingWeights: the hub cannot be reached.
+        MissingWeights: a server cannot be reached.
     """
     fetched = []
     for part in PARTS:
         made = _preset(preset)[part]
-        if made["kind"] == "hub":
-            try:
+        if _fault(made, preset) is None or made["kind"] not in ("hub", "imagebind"):
+            continue
+        try:
+            if made["kind"] == "hub":
                 snapshot_download(
                     made["path"], revision=made["revision"], allow_patterns=["*.json", "*.txt", made["file"]]
                 )
-            except OSError as error:
-                raise MissingWeights(f"{made['path']}: cannot be downloaded ({error}); check the network") from None
-            fetched.append(made["path"])
+            else:
+                for name, url in made["urls"].items():
+                    if not (Path(made["path"]) / name).is_file():
+                        Path(made["path"]).mkdir(parents=True, exist_ok=True)
+                        torch.hub.download_url_to_file(url, str(Path(made["path"]) / name))
+        except OSError as error:
+            raise MissingWeights(f"{made['path']}: cannot be downloaded ({error}); check the network") from None
+        fetched.append(made["path"])
     return fetched
 
 
@@ -112,20 +132,29 @@ def _check_device(device: str) -> None:
         raise InvalidOption(f"device {device!r}: not on this machine; choose from {have}")
 
 
+def _dtype(name: str) -> torch.dtype:
+    choices = ("float16", "bfloat16", "float32", "float64")
+    if name not in choices:
+        raise InvalidOption(f"scoring_dtype={name!r}: must be one of {', '.join(choices)}")
+    return getattr(torch, name)
+
+
 def _file(part: dict) -> Path:
     return PACKAGE / part["path"] / part["file"]
 
 
-def _faults(preset: str) -> list[MissingWeights | NotYetAvailable]:
+def _faults(preset: str) -> list[MissingWeights]:
     faults = (_fault(_preset(preset)[part], preset) for part in PARTS)
     return [fault for fault in faults if fault is not None]
 
 
-def _fault(part: dict, preset: str) -> MissingWeights | NotYetAvailable | None:
+def _fault(part: dict, preset: str) -> MissingWeights | None:
     """Why a part cannot be loaded, and how to get it; None where it is there and whole."""
     match part["kind"]:
         case "imagebind":
-            return NotYetAvailable(f"ImageBind ({part['gigabytes']} GB, {part['url']}): not yet part of zscap")
+            if not all((Path(part["path"]) / name).is_file() for name in part["urls"]):
+                size = f"{part['gigabytes']} GB, {part['license']}"
+                return MissingWeights(f"ImageBind in {part['path']} ({size}): run `zscap fetch {preset}`")
         case "hub":
             if not isinstance(try_to_load_from_cache(part["path"], part["file"], revision=part["revision"]), str):
                 return MissingWeights(f"{part['path']} ({part['gigabytes']} GB): run `zscap fetch {preset}`")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 import torch
@@ -28,17 +29,22 @@ class BeamSearch:
     """Keeps, for each source, the `beam_size` hypotheses of highest mean log-probability per token.
 
     An ended hypothesis stays in its beam and competes with the score it has, as in the authors' released code.
+    Sources come and go, so those of one batch may be at different lengths. `rows` is a list of (source, tokens
+    generated so far), one for each row of the batch.
     """
 
-    def __init__(self, sources: int, beam_size: int, end_id: int):
+    def __init__(self, beam_size: int, end_id: int, max_new_tokens: int):
         self.beam_size = beam_size
         self.end_id = end_id
-        self.beams = [[Hypothesis(row=row)] for row in range(sources)]
+        self.max_new_tokens = max_new_tokens
+        self.beams: dict[int, list[Hypothesis]] = {}  # by source
+        self.rows: list[tuple[int, int]] = []
 
-    @property
-    def owners(self) -> list[int]:
-        """The source of each row of the batch."""
-        return [source for source, beam in enumerate(self.beams) for hypothesis in beam if hypothesis.row is not None]
+    def begin(self, sources: Iterable[int]) -> None:
+        """Sources whose texts begin, one row each after those that are there."""
+        for source in sources:
+            self.beams[source] = [Hypothesis(row=len(self.rows))]
+            self.rows.append((source, 0))
 
     def advance(self, state: State, cache: Context, log_p: Tensor, log_p0: Tensor) -> State:
         """The state of the rows that go on, each one token longer.
@@ -49,8 +55,8 @@ class BeamSearch:
         best = log_p.topk(min(self.beam_size, log_p.shape[1]))
         columns = best.indices, best.values, log_p0.gather(1, best.indices)
         extensions = list(zip(*(column.tolist() for column in columns), strict=True))
-        rows: list[int] = []
-        for beam in self.beams:
+        self.rows, kept, tokens = [], [], []
+        for source, beam in self.beams.items():
             pool = [hypothesis for hypothesis in beam if hypothesis.row is None]
             for old in beam:
                 if old.row is not None:
@@ -60,15 +66,21 @@ class BeamSearch:
                     ]
             beam[:] = sorted(pool, key=lambda hypothesis: -hypothesis.score)[: self.beam_size]
             for place, hypothesis in enumerate(beam):
-                if hypothesis.tokens[-1] == self.end_id:
+                if hypothesis.tokens[-1] == self.end_id or len(hypothesis.tokens) == self.max_new_tokens:
                     beam[place] = replace(hypothesis, row=None)
                 else:
-                    beam[place] = replace(hypothesis, row=len(rows))
-                    rows.append(hypothesis.row)
-        tokens = [hypothesis.tokens[-1] for beam in self.beams for hypothesis in beam if hypothesis.row is not None]
+                    beam[place] = replace(hypothesis, row=len(kept))
+                    kept.append(hypothesis.row)
+                    tokens.append(hypothesis.tokens[-1])
+                    self.rows.append((source, len(hypothesis.tokens)))
         device = state.tokens.device
         return state.extend(
-            torch.tensor(rows, dtype=torch.long, device=device),
+            torch.tensor(kept, dtype=torch.long, device=device),
             torch.tensor(tokens, dtype=torch.long, device=device),
             cache,
         )
+
+    def ended(self) -> list[tuple[int, list[Hypothesis]]]:
+        """The sources whose hypotheses have all ended, with their beams; they leave the search."""
+        sources = [source for source, beam in self.beams.items() if all(h.row is None for h in beam)]
+        return [(source, self.beams.pop(source)) for source in sources]

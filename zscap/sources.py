@@ -19,13 +19,14 @@ SILENCE = 1e-4  # peak of full scale 1, -80 dB: below the dither of a 14-bit rec
 Source = str | Path | tuple[np.ndarray, int]
 
 
-def read_audio(source: Source, rate: int) -> np.ndarray:
+def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndarray:
     """One channel of sound at the wanted sampling rate.
 
     Args:
         source: a path to a wav, flac, ogg or mp3 file, or `(samples, rate)` with samples of shape (n,) or
-            (n, channels), floats of full scale 1 or 16- or 32-bit integers. Channels are averaged.
+            (n, channels), floats of full scale 1 or 16- or 32-bit integers.
         rate: sampling rate of the result, Hz.
+        channel: which one; None averages them.
 
     Returns:
         float32, shape (n,), full scale 1.
@@ -37,7 +38,7 @@ def read_audio(source: Source, rate: int) -> np.ndarray:
     samples, source_rate = _given(source, name) if isinstance(source, tuple) else _file(source, name)
     if not np.isfinite(samples).all():
         raise UnreadableSource(f"{name}: holds NaN or infinite samples; every sample must be a finite number")
-    samples = samples.mean(axis=1)
+    samples = samples.mean(axis=1) if channel is None else samples[:, channel]
     if np.abs(samples).max() < SILENCE:
         raise UnreadableSource(f"{name}: is silent (peak under {SILENCE:g} of full scale); give a recording with sound")
     return soxr.resample(samples, source_rate, rate) if source_rate != rate else samples

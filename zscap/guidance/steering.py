@@ -19,8 +19,8 @@ class Iteration:
 
     log_p: Tensor  # of the language model with the context shifted so far
     candidates: Tensor  # token ids, the k most probable
-    matching: Tensor | None  # cosine of each candidate's text with the source
-    probability: Tensor | None  # the classifier's, of each candidate's text
+    matching: Tensor | None  # cosine of each candidate's text with the source, NaN where it was not asked for
+    probability: Tensor | None  # the classifier's, of each candidate's text, NaN where it was not asked for
     targets: list[tuple[float, Tensor]]  # weight and distribution over the candidates, one per cross-entropy
 
 
@@ -48,16 +48,18 @@ def steer(
 
     def shifted() -> Tensor:
         tensors = [tensor + shift for tensor, shift in zip(context, shifts, strict=True)]
-        return language_model.forward(state.last, list(zip(tensors[::2], tensors[1::2], strict=True)))[0]
+        return language_model.forward(state.last, list(zip(tensors[::2], tensors[1::2], strict=True)), state.padding)[0]
 
-    for _ in range(options.num_iterations):
+    for iteration in range(options.num_iterations):
+        # At a constant step a large one overshoots and swings around what it seeks.
+        left = 1.0 if options.step_schedule == "constant" else 1 - iteration / options.num_iterations
         shifts = [shift.requires_grad_() for shift in shifts]
         with torch.enable_grad():
             log_p = shifted().log_softmax(-1)
             candidates = log_p.detach().where(possible, -torch.inf).topk(k).indices
             with torch.no_grad():
-                matching, probability = scorer(candidates)
-                targets = _targets(matching, probability, possible.gather(1, candidates), options)
+                matching, probability = scorer(candidates, possible.gather(1, candidates))
+                targets = _targets(matching, probability, options)
             loss = options.kl_scale * (log_p.exp() * (log_p - log_p0)).sum()
             for weight, target in targets:
                 loss = loss - weight * (target * log_p.gather(1, candidates)).sum()
@@ -66,14 +68,14 @@ def steer(
         if watch is not None:
             watch.append(Iteration(log_p.detach(), candidates, matching, probability, targets))
         shifts = [
-            shift.detach() - options.step_size * _scaled(gradient, options.gradient_norm_power)
+            shift.detach() - left * options.step_size * _scaled(gradient, options.gradient_norm_power)
             for shift, gradient in zip(shifts, gradients, strict=True)
         ]
     return shifted()
 
 
 def _targets(
-    matching: Tensor | None, probability: Tensor | None, possible: Tensor, options: SteeringOptions
+    matching: Tensor | None, probability: Tensor | None, options: SteeringOptions
 ) -> list[tuple[float, Tensor]]:
     """Weight and target of each cross-entropy: one of the summed scores (the code), or one per guide (the paper)."""
     guides = [
@@ -82,13 +84,14 @@ def _targets(
         if scores is not None
     ]
     if options.combine == "losses":
-        return [(scale, _softmax(scores, possible, options)) for scale, scores in guides]
+        return [(scale, _softmax(scores, options)) for scale, scores in guides]
     total = sum(scores if scores is matching else scale * scores for scale, scores in guides)
-    return [(options.matching_scale, _softmax(total, possible, options))]
+    return [(options.matching_scale, _softmax(total, options))]
 
 
-def _softmax(scores: Tensor, possible: Tensor, options: SteeringOptions) -> Tensor:
-    return (scores / options.temperature).where(possible, -torch.inf).softmax(-1)
+def _softmax(scores: Tensor, options: SteeringOptions) -> Tensor:
+    """The target over the candidates; one without a score gets none of it."""
+    return (scores / options.temperature).nan_to_num(nan=-torch.inf).softmax(-1)
 
 
 def _scaled(gradient: Tensor, power: float) -> Tensor:

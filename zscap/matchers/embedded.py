@@ -6,8 +6,8 @@ Notebooks 91 and 92 train them.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from itertools import pairwise, takewhile
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -20,12 +20,12 @@ from transformers import AutoTokenizer
 
 from ..errors import MissingWeights
 from ..sources import Source, read_audio
+from .trees import trees
 
 RATE = 32_000  # Hz
 WINDOW = 5 * RATE  # samples of one window
 MAX_WINDOWS = 120  # a recording longer than ten minutes is sampled evenly
 MIN_SAMPLES = RATE  # shorter recordings are followed by silence
-NODES = 256  # of one tree: attention grows with their square
 MAX_TOKENS = 48  # of a text; the rest is not read
 
 
@@ -174,11 +174,16 @@ class EmbeddedMatcher:
         self.tower = tower.eval().requires_grad_(False)
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self._last: tuple[tuple[str, ...], Tensor] | None = None
+        self._last: dict[str, Tensor] = {}
 
     @classmethod
-    def load(cls, folder: str | Path) -> EmbeddedMatcher:
+    def load(cls, folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float64) -> EmbeddedMatcher:
         """Read `matcher.safetensors` and the tokenizer in `language_model` below `folder`.
+
+        Args:
+            device: where the text tower runs; the audio encoder, asked once a recording, stays on the CPU.
+            dtype: of the text tower. A text's embedding must not depend on its company, and float32 sums round with
+                the size of the batch; hence double precision.
 
         Raises:
             MissingWeights: the file is not there, or cut off.
@@ -194,10 +199,8 @@ class EmbeddedMatcher:
             ) from None
         both = nn.ModuleDict({"tower": TextTower(**config["tower"]), "encoder": AudioEncoder(**config["encoder"])})
         both.load_state_dict(weights)
-        # A text's embedding must not depend on its company, and float32 sums round with the size of the batch.
-        return cls(
-            both["tower"].double(), both["encoder"], AutoTokenizer.from_pretrained(Path(folder) / "language_model")
-        )
+        tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "language_model")
+        return cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
 
     @torch.no_grad()
     def encode_source(self, sources: list[Source]) -> Tensor:
@@ -215,49 +218,16 @@ class EmbeddedMatcher:
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
         """Embed texts: shape = (n, dimensions), unit rows. The last call's texts are remembered."""
-        if self._last is None or self._last[0] != tuple(texts):
+        # A classifier on this tower asks about texts that have just been matched.
+        if not all(text in self._last for text in texts):
             ids = self.tokenizer(list(texts), truncation=True, max_length=MAX_TOKENS).input_ids
-            embeddings = torch.empty(len(texts), self.tower.project.out_features)
+            device = self.tower.norm.weight.device
+            embeddings = torch.empty(len(texts), self.tower.project.out_features, device=device)
             for rows, *tree in trees([row or [self.tokenizer.eos_token_id] for row in ids]):
-                embeddings[rows] = self.tower(*tree)[0]
-            self._last = tuple(texts), embeddings
-        return self._last[1].clone()
-
-
-def trees(ids: list[list[int]]) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor, Tensor]]:
-    """Merge texts that begin alike into trees in which each distinct prefix is one node.
-
-    Yields:
-        the rows of `ids` in this tree, then the arguments of `TextTower.forward` for a batch of one tree.
-    """
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    nodes: list[tuple[int, int, int]] = []  # token, position, parent
-    path: list[int] = []  # nodes of the text before
-    rows, ends, before = [], [], []
-    for row in order:
-        text = ids[row]
-        if len(nodes) + len(text) > NODES:
-            yield rows, *_tree(nodes, ends)
-            nodes, path, rows, ends, before = [], [], [], [], []
-        shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(text, before, strict=False)))
-        path = path[:shared]
-        for position in range(shared, len(text)):
-            nodes.append((text[position], position, path[-1] if path else -1))
-            path.append(len(nodes) - 1)
-        rows.append(row)
-        ends.append(path[-1])
-        before = text
-    if rows:
-        yield rows, *_tree(nodes, ends)
-
-
-def _tree(nodes: list[tuple[int, int, int]], ends: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    ancestors = np.eye(len(nodes), dtype=bool)
-    for node, (_, _, parent) in enumerate(nodes):
-        if parent >= 0:
-            ancestors[node] |= ancestors[parent]
-    tokens, positions, _ = torch.tensor(nodes).T
-    return tokens[None], positions[None], torch.from_numpy(ancestors)[None], torch.tensor(ends)[None]
+                embeddings[rows] = self.tower(*(part.to(device) for part in tree))[0]
+            self._last = dict(zip(texts, embeddings, strict=True))
+        rows = [self._last[text] for text in texts]
+        return torch.stack(rows) if rows else torch.empty(0, self.tower.project.out_features)
 
 
 def save_matcher(path: str | Path, tower: TextTower, encoder: AudioEncoder, config: dict[str, dict]) -> None:

@@ -1,0 +1,450 @@
+"""ImageBind: texts, sounds, images and video frames in one space, from the official checkpoint `imagebind_huge.pth`.
+
+Written from the architecture's description; the official library cannot be installed beside this project's torch.
+Attributes of the towers are named as the checkpoint names its tensors.
+"""
+
+from __future__ import annotations
+
+import math
+import pickle
+import re
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn.functional import linear, normalize, pad, scaled_dot_product_attention
+
+from ..errors import InvalidData, InvalidOption, MissingWeights, UnreadableSource
+from ..sources import Source, read_audio, source_name
+from .clip_tokenizer import MERGES_FILE, ClipTokenizer
+from .trees import trees
+
+CHECKPOINT_URL = "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth"
+
+RATE = 16_000  # Hz
+CLIP = 2 * RATE  # samples of one clip
+MEL_BINS = 128
+AUDIO_STRIDE = 10  # mel bins, and frames, between patches
+AUDIO_MEAN, AUDIO_DEVIATION = -4.268, 9.138  # of the log-mel values it was trained on
+
+IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
+IMAGE_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+MAX_FRAMES = 10  # of a video: as many as the official five clips of two
+
+# Tensors of a whole checkpoint that no embedding of unit norm needs: other modalities, scales, the causal mask.
+UNUSED = re.compile(r"modality_(postprocessors\.|\w+\.(depth|thermal|imu)\.|preprocessors\.text\.mask$)")
+
+Norm = partial(nn.LayerNorm, eps=1e-6)
+
+
+class Attention(nn.Module):
+    """Self-attention, with `bias_kv` to one learnt token more than there are."""
+
+    def __init__(self, width: int, heads: int, bias_kv: bool):
+        super().__init__()
+        self.heads = heads
+        self.in_proj_weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(3 * width, width)))
+        self.in_proj_bias = nn.Parameter(torch.zeros(3 * width))
+        self.out_proj = nn.Linear(width, width)
+        self.bias_k = nn.Parameter(torch.zeros(1, 1, width)) if bias_kv else None
+        self.bias_v = nn.Parameter(torch.zeros(1, 1, width)) if bias_kv else None
+
+    def forward(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        query, key, value = linear(hidden, self.in_proj_weight, self.in_proj_bias).chunk(3, dim=-1)
+        if self.bias_k is not None:
+            key = torch.cat([key, self.bias_k.expand(len(key), -1, -1)], dim=1)
+            value = torch.cat([value, self.bias_v.expand(len(value), -1, -1)], dim=1)
+        split = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in (query, key, value))
+        mixed = scaled_dot_product_attention(*split, attn_mask=mask)
+        return self.out_proj(mixed.transpose(1, 2).flatten(-2))
+
+
+class Block(nn.Module):
+    """Pre-norm attention and feed-forward."""
+
+    def __init__(self, width: int, heads: int, hidden: int, bias_kv: bool = False):
+        super().__init__()
+        self.norm_1, self.norm_2 = Norm(width), Norm(width)
+        self.attn = Attention(width, heads, bias_kv)
+        self.mlp = nn.Sequential(OrderedDict(fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, width)))
+
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        hidden = hidden + self.attn(self.norm_1(hidden), mask)
+        return hidden + self.mlp(self.norm_2(hidden))
+
+
+class TextTower(nn.Module):
+    """A causal transformer that embeds texts at their end token.
+
+    Args:
+        vocabulary, context: number of token ids, and of tokens in the longest text.
+        width, layers, heads, hidden: of the transformer; `hidden` of its feed-forward part.
+        dimensions: d, of the space shared by all modalities.
+    """
+
+    def __init__(
+        self, vocabulary: int, context: int, width: int, layers: int, heads: int, hidden: int, dimensions: int
+    ):
+        super().__init__()
+        _check_heads("text", width, heads)
+        self.context, self.dimensions = context, dimensions
+        self.token_embedding = nn.Embedding(vocabulary, width)
+        self.pos_embed = nn.Parameter(nn.init.normal_(torch.empty(1, context, width), std=0.01))
+        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
+        projection = nn.Linear(width, dimensions, bias=False)
+        self.head = nn.Sequential(OrderedDict(proj=nn.Sequential(Norm(width), projection)))
+        nn.init.normal_(self.token_embedding.weight, std=0.02)
+
+    @staticmethod
+    def sizes(shapes: dict[str, torch.Size]) -> dict[str, int]:
+        """The arguments that a checkpoint shows in the shapes of its tensors."""
+        vocabulary, width = shapes["token_embedding.weight"]
+        return {
+            "vocabulary": vocabulary,
+            "context": shapes["pos_embed"][1],
+            "width": width,
+            "hidden": shapes["blocks.0.mlp.fc1.weight"][0],
+            "dimensions": shapes["head.proj.1.weight"][0],
+        }
+
+    def forward(self, tokens: Tensor, positions: Tensor, ancestors: Tensor, ends: Tensor) -> Tensor:
+        """Embed the texts that end at given nodes of trees of tokens; the arguments are what `trees` yields.
+
+        Returns:
+            Tensor, shape = (trees, n, dimensions), of unit norm, float32.
+        """
+        hidden = self.token_embedding(tokens) + self.pos_embed[0, positions]
+        for block in self.blocks:
+            hidden = block(hidden, ancestors[:, None])
+        last = hidden.gather(1, ends[..., None].expand(-1, -1, hidden.shape[-1]))
+        return normalize(self.head(last).float(), dim=-1)
+
+
+class PatchTower(nn.Module):
+    """A transformer over a class token and the patches that `stem` cuts; it embeds the class token.
+
+    Args:
+        kernel, positions: side of a patch, and number of patches and the class token.
+        width, layers, heads, hidden, dimensions: as of the text tower.
+    """
+
+    kind: str
+    stem: str  # name of the convolution's weights
+    bias_kv = False  # whether attention has a learnt key and value
+    pre_norm = False  # whether there is a LayerNorm before the blocks
+
+    def __init__(self, kernel: int, positions: int, width: int, layers: int, heads: int, hidden: int, dimensions: int):
+        super().__init__()
+        _check_heads(self.kind, width, heads)
+        self.rgbt_stem = nn.ModuleDict(self.make_stem(kernel, width))
+        self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
+        self.pos_embedding_helper = nn.ParameterDict({"pos_embed": nn.Parameter(torch.zeros(1, positions, width))})
+        self.pre_transformer_layer = nn.Sequential(Norm(width) if self.pre_norm else nn.Identity())
+        self.blocks = nn.Sequential(*(Block(width, heads, hidden, self.bias_kv) for _ in range(layers)))
+        # In the checkpoint the class token is selected between norm and projection.
+        self.head = nn.Sequential(Norm(width), nn.Identity(), nn.Linear(width, dimensions, bias=False))
+
+    @classmethod
+    def sizes(cls, shapes: dict[str, torch.Size]) -> dict[str, int]:
+        """The arguments that a checkpoint shows in the shapes of its tensors."""
+        return {
+            "kernel": shapes[cls.stem][-1],
+            "positions": shapes["pos_embedding_helper.pos_embed"][1],
+            "width": shapes[cls.stem][0],
+            "hidden": shapes["blocks.0.mlp.fc1.weight"][0],
+            "dimensions": shapes["head.2.weight"][0],
+        }
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Embed spectrograms or images, shape = (n, ...): shape = (n, dimensions), of unit norm, float32."""
+        patches = self.rgbt_stem["proj"](inputs.to(self.cls_token)).flatten(2).transpose(1, 2)
+        if "norm_layer" in self.rgbt_stem:
+            patches = self.rgbt_stem["norm_layer"](patches)
+        hidden = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
+        hidden = self.blocks(self.pre_transformer_layer(hidden + self.pos_embedding_helper["pos_embed"]))
+        return normalize(self.head(hidden[:, 0]).float(), dim=-1)
+
+
+class AudioTower(PatchTower):
+    """Embeds log-mel spectrograms, shape = (n, 1, MEL_BINS, frames)."""
+
+    kind, stem, bias_kv = "audio", "rgbt_stem.proj.weight", True
+
+    def __init__(self, kernel: int, positions: int, **sizes: int):
+        super().__init__(kernel, positions, **sizes)
+        rows, patches = (MEL_BINS - kernel) // AUDIO_STRIDE + 1, positions - 1
+        if patches % rows:
+            raise InvalidData(
+                f"audio positions: {patches} patches; must be a multiple of {rows}, their rows on {MEL_BINS} mel bins"
+            )
+        # The official 204 frames have 8 at the end that no patch reaches; these are the others.
+        self.frames = kernel + AUDIO_STRIDE * (patches // rows - 1)
+
+    @staticmethod
+    def make_stem(kernel: int, width: int) -> dict[str, nn.Module]:
+        patches = nn.Conv2d(1, width, kernel, AUDIO_STRIDE, bias=False)
+        return {"proj": patches, "norm_layer": nn.LayerNorm(width)}  # the one norm with torch's own epsilon, 1e-5
+
+
+class VisionTower(PatchTower):
+    """Embeds images, shape = (n, 3, side, side)."""
+
+    kind, stem, pre_norm = "vision", "rgbt_stem.proj.1.weight", True
+
+    def __init__(self, kernel: int, positions: int, **sizes: int):
+        super().__init__(kernel, positions, **sizes)
+        rows = math.isqrt(positions - 1)
+        if rows**2 != positions - 1:
+            raise InvalidData(f"vision positions: {positions - 1} patches; a square image has a square number of them")
+        self.side = rows * kernel
+
+    @staticmethod
+    def make_stem(kernel: int, width: int) -> dict[str, nn.Module]:
+        patches = nn.Conv3d(3, width, (2, kernel, kernel), (2, kernel, kernel), bias=False)
+        return {"proj": nn.Sequential(nn.Identity(), patches)}
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        return super().forward(inputs[:, :, None].expand(-1, -1, 2, -1, -1))  # an image is a film of two frames
+
+
+def _check_heads(kind: str, width: int, heads: int) -> None:
+    if heads < 1 or width % heads:
+        raise InvalidOption(f"{kind}_heads={heads}: must divide the {kind} tower's width, {width}")
+
+
+KINDS = {"text": TextTower, "audio": AudioTower, "vision": VisionTower}
+
+
+def _transformer(width: int, layers: int, heads: int) -> dict[str, int]:
+    return {"width": width, "layers": layers, "heads": heads, "hidden": 4 * width, "dimensions": 1024}
+
+
+HUGE = {  # arguments of the towers of the official checkpoint
+    "text": {"vocabulary": 49_408, "context": 77, **_transformer(1024, 24, 16)},
+    "audio": {"kernel": 16, "positions": 1 + 12 * 19, **_transformer(768, 12, 12)},
+    "vision": {"kernel": 14, "positions": 1 + 16 * 16, **_transformer(1280, 32, 16)},
+}
+
+
+class ImageBind:
+    """Cosine between texts and sounds, images or video frames.
+
+    Args:
+        text: the text tower.
+        tokenizer: texts to lists of token ids, with start and end tokens, each at most `text.context` long.
+        audio, vision: the other towers; a source of a kind whose tower is None is refused.
+    """
+
+    def __init__(
+        self,
+        text: TextTower,
+        tokenizer: Callable[[Sequence[str]], list[list[int]]],
+        audio: AudioTower | None = None,
+        vision: VisionTower | None = None,
+    ):
+        self.text, self.audio, self.vision = text, audio, vision
+        self.tokenizer = tokenizer
+        for tower in filter(None, (text, audio, vision)):
+            tower.eval().requires_grad_(False)
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: str | Path,
+        *,
+        text_heads: int = 16,
+        audio_heads: int = 12,
+        vision_heads: int = 16,
+        merges: str | Path | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+    ) -> ImageBind:
+        """Read a checkpoint in the official layout, of any widths and depths.
+
+        Args:
+            checkpoint: `imagebind_huge.pth`. It is mapped, not read: on a CPU in its own dtype its tensors stay in
+                the file, so leave it in place; those of other modalities are never read.
+            text_heads, audio_heads, vision_heads: of attention, which no tensor's shape shows.
+            merges: CLIP's byte pair merges, plain or gzipped; None for `bpe_simple_vocab_16e6.txt.gz` beside it.
+            device, dtype: where and in which precision the towers run.
+
+        Raises:
+            MissingWeights: a file is not there or cut off, or tensors are missing.
+            InvalidData: unknown tensors, or sizes that do not fit each other or the merges.
+            InvalidOption: heads that do not divide a width.
+        """
+        path = Path(checkpoint)
+        tensors = _read(path)
+        heads = {"text": text_heads, "audio": audio_heads, "vision": vision_heads}
+        layers = {kind: _layers(tensors, kind) for kind in KINDS}
+        with torch.device("meta"):  # to compare names before any size is asked for
+            whole = {kind: KINDS[kind](**HUGE[kind] | {"layers": layers[kind]}) for kind in KINDS}
+        _check_names(path, tensors, {_official(kind, name) for kind in KINDS for name in whole[kind].state_dict()})
+        towers = {}
+        for kind in KINDS:
+            own = {name: tensors[_official(kind, name)] for name in whole[kind].state_dict()}
+            with torch.device("meta"):
+                sizes = KINDS[kind].sizes({name: value.shape for name, value in own.items()})
+                towers[kind] = KINDS[kind](layers=layers[kind], heads=heads[kind], **sizes)
+            _check_shapes(path, kind, own, towers[kind])
+            own = {name: value.to(device, dtype) for name, value in own.items()}
+            towers[kind].load_state_dict(own, assign=True)
+        text = towers["text"]
+        merges = path.parent / MERGES_FILE if merges is None else merges
+        return cls(tokenizer=ClipTokenizer(merges, text.token_embedding.num_embeddings, text.context), **towers)
+
+    @property
+    def device(self) -> torch.device:
+        return self.text.pos_embed.device
+
+    @torch.no_grad()
+    def encode_source(self, sources: Sequence[Source | Image.Image | Sequence[Image.Image]]) -> Tensor:
+        """Embed sources, each by itself.
+
+        Args:
+            sources: sounds as paths or `(samples, rate)`; images as paths or PIL images; or frames of a video as
+                tuples of PIL images, at most ten of which, evenly spread, are embedded and averaged.
+
+        Returns:
+            Tensor, shape = (n, dimensions), unit rows, float32.
+
+        Raises:
+            UnreadableSource: no such file, or it holds no sound or image.
+            MissingWeights: this ImageBind has no tower for such a source.
+        """
+        return torch.stack([self._encode(source) for source in sources])
+
+    def _encode(self, source) -> Tensor:
+        images = read_images(source)
+        tower = self.vision if images else self.audio
+        if tower is None:
+            kind = "vision" if images else "audio"
+            raise MissingWeights(f"{source_name(source)}: this ImageBind has no {kind} tower; build it with {kind}=...")
+        inputs = [pixels(image, tower.side) for image in images] or [
+            spectrogram(clip, tower.frames) for clip in clips(torch.from_numpy(read_audio(source, RATE, channel=0)))
+        ]
+        return normalize(tower(torch.stack(inputs)).mean(0), dim=0)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to the tower's context."""
+        embeddings = torch.empty(len(texts), self.text.dimensions, device=self.device)
+        for rows, *tree in trees(self.tokenizer(texts)):
+            embeddings[rows] = self.text(*(part.to(self.device) for part in tree))[0]
+        return embeddings
+
+
+def _read(path: Path) -> dict[str, Tensor]:
+    licence = f"{CHECKPOINT_URL} (4.8 GB, CC-BY-NC-SA 4.0)"
+    if not path.is_file():
+        raise MissingWeights(f"{path}: no such file; fetch {licence}")
+    try:
+        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
+    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+        reason = str(error).partition("\n")[0]
+        raise MissingWeights(f"{path}: not a whole checkpoint of tensors ({reason}); fetch {licence}") from None
+    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
+        raise InvalidData(f"{path}: not a table of tensors by name; give the state_dict, as in {licence}")
+    return tensors
+
+
+def _official(kind: str, name: str) -> str:
+    """A tensor's name in the checkpoint, from that in the tower."""
+    parts = {"blocks": "trunks", "pre_transformer_layer": "trunks", "head": "heads"}
+    part = parts.get(name.partition(".")[0], "preprocessors")
+    return f"modality_{part}.{kind}.{name.removeprefix('head.')}"
+
+
+def _layers(tensors: dict[str, Tensor], kind: str) -> int:
+    block = re.compile(re.escape(_official(kind, "blocks.")) + r"(\d+)\.")
+    return 1 + max((int(found[1]) for found in map(block.match, tensors) if found), default=0)
+
+
+def _check_names(path: Path, tensors: dict[str, Tensor], expected: set[str]) -> None:
+    found = {name for name in tensors if not UNUSED.match(name)}
+    missing, unknown = sorted(expected - found), sorted(found - expected)
+    problems = [
+        f"{len(names)} tensors {word} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+        for word, names in (("missing", missing), ("unknown", unknown))
+        if names
+    ]
+    if problems:
+        error = MissingWeights if missing else InvalidData
+        raise error(f"{path}: {' and '.join(problems)}; give a whole checkpoint in the layout of {CHECKPOINT_URL}")
+
+
+def _check_shapes(path: Path, kind: str, tensors: dict[str, Tensor], tower: nn.Module) -> None:
+    for name, expected in tower.state_dict().items():
+        if tensors[name].shape != expected.shape:
+            raise InvalidData(
+                f"{path}: {_official(kind, name)} has shape {tuple(tensors[name].shape)}; the {kind} tower's "
+                f"other tensors ask for {tuple(expected.shape)}"
+            )
+
+
+def clips(samples: Tensor) -> list[Tensor]:
+    """The first, middle and last two seconds of samples at 16 kHz; a shorter recording is one clip."""
+    spare = len(samples) - CLIP
+    return [samples[start : start + CLIP] for start in (0, spare // 2, spare)] if spare > 0 else [samples]
+
+
+def spectrogram(samples: Tensor, frames: int) -> Tensor:
+    """Normalised log-mel spectrogram of one clip, cut or followed by zeros: shape = (1, MEL_BINS, frames)."""
+    mel = fbank(samples)[:, :frames]
+    return (pad(mel, (0, frames - mel.shape[1]))[None] - AUDIO_MEAN) / AUDIO_DEVIATION
+
+
+def fbank(samples: Tensor) -> Tensor:
+    """Log-mel power as of kaldi, 25 ms every 10 ms with a Hann window: shape = (MEL_BINS, frames), from 16 kHz."""
+    frames = samples.unfold(0, 400, 160)
+    # Each frame loses its own mean, so taking off the clip's before, as the official code does, would change nothing.
+    frames = frames - frames.mean(dim=1, keepdim=True)
+    before = torch.cat([frames[:, :1], frames[:, :-1]], dim=1)
+    frames = (frames - 0.97 * before) * torch.hann_window(400, periodic=False)
+    power = torch.fft.rfft(frames, 512).abs().square()
+    return (mel_filters() @ power.T).clamp_min(torch.finfo(torch.float32).eps).log()
+
+
+def mel_filters() -> Tensor:
+    """Kaldi's filters, triangles on the mel scale between 20 Hz and 8 kHz: shape = (MEL_BINS, 257)."""
+    mel = 1127 * np.log1p(np.arange(257) * RATE / 512 / 700)
+    low, high = 1127 * np.log1p(np.array([20, RATE / 2]) / 700)
+    edges, step = np.linspace(low, high, MEL_BINS + 2, retstep=True)
+    return torch.tensor(np.clip(1 - np.abs(mel - edges[1:-1, None]) / step, 0, None), dtype=torch.float32)
+
+
+def read_images(source) -> list[Image.Image]:
+    """The images of a source, of a video's frames at most ten, evenly spread; none if the source is a sound."""
+    if isinstance(source, Image.Image):
+        return [source]
+    if isinstance(source, (tuple, list)) and all(isinstance(frame, Image.Image) for frame in source):
+        places = np.linspace(0, len(source) - 1, min(len(source), MAX_FRAMES)).round().astype(int)
+        return [source[place] for place in places]
+    if not isinstance(source, (str, Path)) or Path(source).suffix.lower() not in IMAGE_SUFFIXES:
+        return []
+    try:
+        with Image.open(source) as image:
+            return [image.convert("RGB")]
+    except FileNotFoundError:
+        raise UnreadableSource(f"{source}: no such file; check the path") from None
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        raise UnreadableSource(f"{source}: not readable as an image ({error}); give png, jpeg or webp") from None
+
+
+def pixels(image: Image.Image, side: int) -> Tensor:
+    """The middle square of an image whose shorter side is made `side`, normalised: shape = (3, side, side)."""
+    image = image.convert("RGB")
+    width, height = (side * length // min(image.size) for length in image.size)
+    if image.size != (width, height):
+        image = image.resize((width, height), Image.Resampling.BICUBIC)
+    left, top = round((width - side) / 2), round((height - side) / 2)
+    values = np.asarray(image.crop((left, top, left + side, top + side)), dtype=np.float32) / 255
+    values = (values - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_DEVIATION)
+    return torch.from_numpy(values.transpose(2, 0, 1).copy())
