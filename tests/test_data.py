@@ -1,5 +1,6 @@
 import functools
 import http.server
+import json
 import socket
 import threading
 
@@ -128,3 +129,51 @@ def test_near_duplicates_and_pairs_are_never_split():
         {"train": 0.70, "validation": 0.15, "test": 0.15}, abs=0.03
     )
     assert not parts.equals(data.split(table, seed=2))
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("A man in a red shirt , smiling .", "a man in a red shirt, smiling."),
+        ("A dog growls and barks. A human talks", "a dog growls and barks."),
+        ('Two "dogs" ; one barks', "two dogs, one barks."),
+        ("They're set down.", "they're set down."),
+    ],
+)
+def test_sentences_are_cleaned(raw, clean):
+    assert data.clean_sentence(raw) == clean
+
+
+def test_sentences_are_read_from_whatever_is_there(tmp_path):
+    text = tmp_path / "text"
+    text.mkdir()
+    images = [f"{i}.jpg#{k}\tA dog number {i} runs {k} times .\n" for i in range(40) for k in range(5)]
+    (text / "flickr8k_captions.tsv").write_text("".join(images))
+    (text / "audiocaps_val.csv").write_text(
+        "audiocap_id,youtube_id,start_time,caption\n1,x,0,A dog barks loudly\n2,x,0,Hum\n"
+    )
+    (text / "clotho_train.json").write_text(json.dumps([{"captions": ["Rain falls on a roof", "It is raining hard."]}]))
+    sentences = data.read_sentences(tmp_path)
+    assert sentences["source"].value_counts().to_dict() == {"flickr": 200, "clotho": 2, "audiocaps": 1}
+    flickr = sentences[sentences["source"] == "flickr"]
+    assert flickr["held_out"].sum() == 10 and not flickr["audio"].any()  # two images whole
+    assert sentences[sentences["source"] == "audiocaps"]["held_out"].all()
+    assert sentences["text"].str.fullmatch(r"[a-z0-9 ]+\.").all()
+
+
+def test_sentences_of_the_audibility_set_or_else_our_own(tmp_path):
+    own = data.read_sentences(tmp_path, data.REPOSITORY)
+    assert set(own["source"]) == {"own"} and own["audio"].any() and not own["audio"].all()
+    (tmp_path / "audibility").mkdir()
+    (tmp_path / "audibility" / "notAudible.txt").write_text("\nA dog sleeps.\n")
+    published = data.read_sentences(tmp_path, data.REPOSITORY)
+    assert published.values.tolist() == [["a dog sleeps.", "notaudible", False, False]]
+
+
+def test_captions_of_classes_name_them():
+    captions = data.class_captions(50, seed=3)
+    assert captions.equals(data.class_captions(50, seed=3)) and not captions.equals(data.class_captions(50, seed=4))
+    alone = captions[captions["first"] == captions["second"]]
+    assert len(captions) - len(alone) == 50
+    assert set(alone["first"]) == set(data.CLASS_PHRASES)
+    assert captions["text"].str.endswith(".").all() and captions["text"].is_unique

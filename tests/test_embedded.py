@@ -8,11 +8,11 @@ import torch
 from transformers import AutoTokenizer
 
 import zscap
+from zscap.data import CLASS_PHRASES
 from zscap.errors import MissingWeights, UnreadableSource
 from zscap.matchers import embedded
 from zscap.matchers.embedded import AudioEncoder, EmbeddedMatcher, TextTower, save_matcher
 from zscap.matchers.trees import trees
-from zscap.training import CLASS_PHRASES
 
 ASSETS = Path(zscap.__file__).parent / "assets"
 SOUNDSCAPES = ASSETS.parents[1] / "data" / "soundscapes"

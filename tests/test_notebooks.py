@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import pandas as pd
 import papermill
 import pytest
 
@@ -28,3 +29,18 @@ def test_quickstart_on_another_recording(tmp_path):
 def test_a_wrong_recording_says_so(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="no_such_clip"):
         run("00_quickstart", tmp_path, recording="no_such_clip.wav")
+
+
+def test_benchmark_at_a_small_size(tmp_path):
+    few = {"num_candidates": 8, "num_iterations": 2, "max_new_tokens": 3}
+    small = {"paper_scale": 0.1, "released": few, "slow": few, "same": few, "embedded_options": few, "batch": 2}
+    counts = {"slow_clips": 2, "identical_clips": 2, "precision_clips": 1, "memory_clips": [1, 2], "threads": 1}
+    notebook = run("94_benchmark", tmp_path, **small, **counts, growth={"clips": [1, 2]}, results_folder=str(tmp_path))
+    assert printed(notebook).count("[True, True]") == 2 and "False" not in printed(notebook)
+    identical = pd.read_csv(tmp_path / "identical.csv")
+    assert len(identical) == 3 and (identical["identical"] == identical["clips"]).all()
+    table = pd.read_csv(tmp_path / "benchmark.csv").set_index(["size", "version"])
+    for size in ("embedded", "paper"):
+        slow, fast = table.loc[(size, "released")], table.loc[(size, "zscap")]
+        assert (slow["texts_encoded"].max() > fast["texts_encoded"]).all()
+    assert (pd.read_csv(tmp_path / "memory.csv")["captioned"] == [1, 2]).all()

@@ -79,3 +79,24 @@ def test_the_table_of_results_is_that_of_the_file():
             f"{row.fluency:.1f}",
         ]
         assert f"| {' | '.join(cells)} |" in README
+
+
+def test_the_table_of_costs_is_that_of_the_file():
+    for row in pd.read_csv(ROOT / "data" / "results" / "benchmark.csv").to_dict("records"):
+        estimated = " (estimated)" if row["scaled"] > 1 else ""
+        parts = [f"{row[part]:.2f}" for part in ("language model", "matcher", "classifier", "rest")]
+        cells = [row["size"], row["version"], f"{row['clips']}", f"{row['seconds']:.2f}{estimated}", *parts]
+        assert f"| {' | '.join(cells)} | {row['texts_encoded']:.0f} |" in README
+    for row in pd.read_csv(ROOT / "data" / "results" / "benchmark_ratios.csv").itertuples():
+        cells = [
+            row.size,
+            row.against,
+            f"{row.whole_caption:.0f}",
+            f"{row.matching:.0f}",
+            f"{row.over_unavoidable:.1f}",
+        ]
+        assert f"| {' | '.join(cells)} |" in README
+    identical = pd.read_csv(ROOT / "data" / "results" / "identical.csv")
+    assert f"{identical['identical'].sum()} of {identical['clips'].sum()} captions" in README
+    memory = pd.read_csv(ROOT / "data" / "results" / "memory.csv")
+    assert f"{memory['ratio'].iloc[-1]:.2f} times" in README

@@ -1,14 +1,11 @@
-import json
-import re
 from pathlib import Path
 
-import nbformat
 import papermill
 import pytest
 import torch
 from torch import nn
 
-from zscap.training import CLASS_PHRASES, class_captions, clean_sentence, fit, read_sentences
+from zscap.training import fit
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMOKE = {
@@ -86,45 +83,6 @@ def test_figures_become_columns():
     assert history["training"].eq(0).all()
 
 
-@pytest.mark.parametrize(
-    ("raw", "clean"),
-    [
-        ("A man in a red shirt , smiling .", "a man in a red shirt, smiling."),
-        ("A dog growls and barks. A human talks", "a dog growls and barks."),
-        ('Two "dogs" ; one barks', "two dogs, one barks."),
-        ("They're set down.", "they're set down."),
-    ],
-)
-def test_sentences_are_cleaned(raw, clean):
-    assert clean_sentence(raw) == clean
-
-
-def test_sentences_are_read_from_whatever_is_there(tmp_path):
-    text = tmp_path / "text"
-    text.mkdir()
-    images = [f"{i}.jpg#{k}\tA dog number {i} runs {k} times .\n" for i in range(40) for k in range(5)]
-    (text / "flickr8k_captions.tsv").write_text("".join(images))
-    (text / "audiocaps_val.csv").write_text(
-        "audiocap_id,youtube_id,start_time,caption\n1,x,0,A dog barks loudly\n2,x,0,Hum\n"
-    )
-    (text / "clotho_train.json").write_text(json.dumps([{"captions": ["Rain falls on a roof", "It is raining hard."]}]))
-    sentences = read_sentences(tmp_path)
-    assert sentences["source"].value_counts().to_dict() == {"flickr": 200, "clotho": 2, "audiocaps": 1}
-    flickr = sentences[sentences["source"] == "flickr"]
-    assert flickr["held_out"].sum() == 10 and not flickr["audio"].any()  # two images whole
-    assert sentences[sentences["source"] == "audiocaps"]["held_out"].all()
-    assert sentences["text"].str.fullmatch(r"[a-z0-9 ]+\.").all()
-
-
-def test_captions_of_classes_name_them():
-    captions = class_captions(50, seed=3)
-    assert captions.equals(class_captions(50, seed=3)) and not captions.equals(class_captions(50, seed=4))
-    alone = captions[captions["first"] == captions["second"]]
-    assert len(captions) - len(alone) == 50
-    assert set(alone["first"]) == set(CLASS_PHRASES)
-    assert captions["text"].str.endswith(".").all() and captions["text"].is_unique
-
-
 @pytest.mark.parametrize("name", SMOKE)
 def test_recipe_runs_at_a_tiny_size_on_the_repository_alone(name, tmp_path, monkeypatch):
     monkeypatch.delenv("ZSCAP_DATA", raising=False)
@@ -135,13 +93,3 @@ def test_recipe_runs_at_a_tiny_size_on_the_repository_alone(name, tmp_path, monk
     papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, progress_bar=False)
     produced = {"90": "model.safetensors", "91": "tower.pt", "92": "without_4.pt"}[name[:2]]
     assert (tmp_path / produced).stat().st_size > 10_000
-
-
-@pytest.mark.parametrize("name", SMOKE)
-def test_recipe_holds_the_outputs_of_its_real_run(name):
-    cells = [cell for cell in nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4).cells if cell.cell_type == "code"]
-    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
-    outputs = [output for cell in cells for output in cell.outputs]
-    assert not [output for output in outputs if output.output_type == "error" or output.get("name") == "stderr"]
-    assert any("image/png" in output.get("data", {}) for output in outputs)
-    assert not re.search(r"/(home|root|work|tmp)/", json.dumps(outputs))

@@ -93,7 +93,7 @@ class Scorer:
         self.reach = options.classifier_scale + options.temperature * math.log(1 / NEGLIGIBLE)
         if self.embeddings is None or options.combine == "losses":
             self.reach = math.inf
-        shape, device = (len(texts), len(self.language_model.pieces)), self.language_model.device
+        shape, device = (len(texts), self.language_model.vocabulary_size), self.language_model.device
         self.matching = torch.full(shape, torch.nan, device=device)
         self.probability = torch.full(shape, torch.nan, device=device)
 

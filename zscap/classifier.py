@@ -34,10 +34,12 @@ class TextEncoder(Protocol):
 class TextClassifier:
     """Any transformers sequence-classification model as a classifier.
 
-    Parameters
-    ----------
-    model, tokenizer : as `from_pretrained` gives them
-    label : the name in `model.config.label2id` whose probability is asked for
+    Args:
+        model, tokenizer: as `from_pretrained` gives them.
+        label: the name in `model.config.label2id` of the wanted property.
+
+    Raises:
+        InvalidOption: the model doesn't know the label, or knows no other.
     """
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, label: str = "wanted"):
@@ -58,9 +60,10 @@ class TextClassifier:
     ) -> "TextClassifier":
         """Load what `save` wrote, or any folder with a sequence-classification model as safetensors.
 
-        Raises
-        ------
-        MissingWeights where the folder holds no whole classifier, InvalidData where its head was never trained.
+        Raises:
+            MissingWeights: the folder holds no whole classifier.
+            InvalidData: the classifier's head was never trained.
+            InvalidOption: see the class.
         """
         if not (Path(folder) / "config.json").is_file():
             raise MissingWeights(f"no classifier in {folder}: train it with notebooks/02_train_classifier.ipynb")
@@ -104,14 +107,21 @@ class TextClassifier:
         The released script waits for a plateau before it lowers the rate; here the rate warms up and falls along a
         cosine (`zscap.training.fit`). A run that was cut off goes on from its last epoch when called again.
 
-        Parameters
-        ----------
-        positive, negative : sentences with and without the wanted property
-        validation : the same two, of other sentences
-        model : hub id or folder of a pretrained encoder
-        folder : where the classifier is saved
-        prefix : put before every sentence while training. `probability` adds none: the decoding loop's texts begin
-            with the prompt already
+        Args:
+            positive, negative: sentences with and without the wanted property.
+            validation: the same two, of other sentences.
+            model: hub id or folder of a pretrained encoder.
+            folder: receives the classifier, as `save` writes it.
+            prefix: stands before every sentence while training. `probability` adds none: the decoding loop's texts
+                begin with the prompt already.
+            learning_rate: the peak of the cosine.
+
+        Returns:
+            The classifier; its `history` has the columns `step`, `loss` and `validation_auc`, a row per epoch.
+
+        Raises:
+            MissingWeights: `model` is neither here nor within reach on the hub.
+            InvalidData: a class has no sentences.
         """
         torch.manual_seed(seed)  # the new head is random
         try:
@@ -157,9 +167,8 @@ class TextClassifier:
     def probability(self, texts: Sentences, *, batch_size: int = 64) -> Tensor:
         """Probability that each text has the wanted property; a text's value doesn't depend on the others.
 
-        Returns
-        -------
-        probability : Tensor, shape = (n,), on the CPU
+        Returns:
+            Tensor, shape = (n,), on the CPU.
         """
         # texts of one length share a batch, so that little is padded
         order = sorted(range(len(texts)), key=lambda i: len(texts[i]))
@@ -183,10 +192,9 @@ class EmbeddingClassifier:
     It can only know what the encoder knows, which is its strength: trained from scratch, a transformer learns the
     habits of one data set and fails on the next.
 
-    Parameters
-    ----------
-    encoder : any object with `encode_text(texts) -> Tensor (n, d)`, such as a matcher
-    head : embeddings, shape = (n, d), to logits, shape = (n, 1)
+    Args:
+        encoder: any object with `encode_text(texts) -> Tensor (n, d)`, such as a matcher.
+        head: maps embeddings, shape = (n, d), to logits, shape = (n, 1).
     """
 
     PREFIXES = ("", "", "", "audio of ", "a photo of ")  # alike on both classes, so that they tell nothing
@@ -220,14 +228,19 @@ class EmbeddingClassifier:
         Guidance asks about texts that have only begun and that may carry a prompt, so every sentence is learnt in
         lower case as it is and as `variants` random beginnings of it, with a prefix now and then.
 
-        Parameters
-        ----------
-        positive, negative : sentences with and without the wanted property; each class fills half of every batch
-        validation : the same two, of other sentences
-        smoothing : labels are 1 - smoothing / 2 and smoothing / 2, which keeps the head from certainty about data
-            whose labels contradict each other here and there
-        noise : length of the random vector added to each embedding of length 1, which keeps the head from leaning on
-            what only this data set's wording shows: captions of other sets are told apart better
+        Args:
+            positive, negative: sentences with and without the wanted property; each class fills half of every batch.
+            validation: the same two, of other sentences.
+            smoothing: makes the labels 1 - smoothing / 2 and smoothing / 2, which keeps the head from certainty about
+                data whose labels contradict each other here and there.
+            noise: length of the random vector added to each embedding of length 1, which keeps the head from leaning
+                on what only this data set's wording shows; it then tells captions of other sets apart better.
+
+        Returns:
+            The classifier; its `history` has the columns `step`, `loss` and `validation_auc`.
+
+        Raises:
+            InvalidData: a class of `validation` has no sentences.
         """
         rng = random.Random(seed)
         parts = [
@@ -279,11 +292,12 @@ class EmbeddingClassifier:
     ) -> "EmbeddingClassifier":
         """Load what `save` wrote, for the encoder that it was trained on.
 
-        Double precision, so that a text's probability doesn't depend on its company.
+        Args:
+            dtype: of the head; double precision, so that a text's probability doesn't depend on its company.
 
-        Raises
-        ------
-        MissingWeights where there is no such file or only part of it, InvalidData where it belongs to another encoder.
+        Raises:
+            MissingWeights: there is no such file, or only part of it.
+            InvalidData: the head belongs to another encoder.
         """
         if not Path(file).is_file():
             raise MissingWeights(f"no classifier at {file}: train it with notebooks/02_train_classifier.ipynb")
@@ -309,9 +323,8 @@ class EmbeddingClassifier:
     def probability(self, texts: Sentences) -> Tensor:
         """Probability that each text has the wanted property.
 
-        Returns
-        -------
-        probability : Tensor, shape = (n,)
+        Returns:
+            Tensor, shape = (n,), on the head's device.
         """
         return self._logits(texts).sigmoid().float()
 
@@ -327,7 +340,7 @@ class EmbeddingClassifier:
 
 
 def _head(width: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
-    """One hidden layer; rows of unit norm are brought to unit variance first, without which training crawls."""
+    """One hidden layer; it brings rows of unit norm to unit variance first, without which training crawls."""
     return nn.Sequential(
         nn.LayerNorm(width, elementwise_affine=False),
         nn.Linear(width, hidden),

@@ -30,6 +30,9 @@ def caption(
     set: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="Change an option; may be repeated.")] = (),
     out: Annotated[Path | None, typer.Option(help="Append JSON lines here; a run that was cut off goes on.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    scoring_dtype: Annotated[
+        str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
+    ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Recordings decoded together.")] = 16,
 ) -> None:
     """Caption recordings (wav, flac, ogg, mp3). One line a recording: to stdout, or as JSON to --out.
@@ -38,7 +41,7 @@ def caption(
     """
     changes = dict(_change(text) for text in set)
     output = None if out is None else Output(out, {"preset": preset, "options": changes})
-    captioner = load(preset, device=device, batch_size=batch_size, **changes)
+    captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
     failed = 0
     found = list(dict.fromkeys(find_audio(paths)))
     for error in (item for item in found if isinstance(item, UnreadableSource)):

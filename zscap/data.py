@@ -1,8 +1,11 @@
-"""Where data lie, the audibility sentences, and the download of the published set."""
+"""Text data: where they lie, their download, their readers and splits, and captions made of phrases."""
 
+import json
 import os
+import re
 import sys
 from pathlib import Path
+from random import Random
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +19,7 @@ from zscap.errors import InvalidData, InvalidOption
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 OWN_AUDIBILITY = REPOSITORY / "data" / "audibility.csv"
+PUBLISHED_AUDIBILITY = {"audible.txt": True, "notAudible.txt": False}  # file -> can what it says be heard
 
 
 class Dataset(NamedTuple):
@@ -37,29 +41,26 @@ DATASETS = {
 
 
 def data_folder() -> Path:
-    """The folder of the data that zscap doesn't ship: $ZSCAP_DATA, else the user's cache."""
+    """Folder of the data that zscap doesn't ship: $ZSCAP_DATA, else the user's cache."""
     return Path(os.environ.get("ZSCAP_DATA") or pooch.os_cache("zscap"))
 
 
 def fetch(name: str, folder: str | Path | None = None, *, base_url: str | None = None) -> Path:
-    """Download a data set into `folder`/`name`; files that are there already are kept.
+    """Download a data set into `folder`/`name`, except the files that are there already.
 
-    Each file is written beside its place and moved there when complete, so that a download that was cut off never
-    counts as done.
+    Each file moves to its place when it is complete, so a download that was cut off never counts as done.
 
-    Parameters
-    ----------
-    name : a key of `DATASETS`
-    folder : where data lie, `data_folder()` by default
-    base_url : a mirror of the data set's folder
+    Args:
+        name: a key of `DATASETS`.
+        folder: where data lie; None is `data_folder()`.
+        base_url: a mirror of the data set's folder.
 
-    Returns
-    -------
-    The data set's folder.
+    Returns:
+        The data set's folder.
 
-    Raises
-    ------
-    InvalidOption for an unknown name, InvalidData where the download fails or the files aren't the expected ones.
+    Raises:
+        InvalidOption: an unknown name.
+        InvalidData: the download fails, or a file has another number of sentences than the published one.
     """
     if name not in DATASETS:
         raise InvalidOption(f"data set {name!r} is unknown: choose one of {', '.join(sorted(DATASETS))}")
@@ -83,17 +84,18 @@ def fetch(name: str, folder: str | Path | None = None, *, base_url: str | None =
 
 
 def load_audibility(source: str | Path = "own") -> pd.DataFrame:
-    """Sentences about what can be heard and about what can't.
+    """Read sentences about what can be heard and about what can't.
 
-    Parameters
-    ----------
-    source : "own" for the sentences of this project (data/audibility.csv of a clone), "published" for the set of
-        arXiv 2309.03884 (`fetch("audibility")`), or a csv file with the columns sentence and audible
+    Args:
+        source: "own" for this project's sentences (data/audibility.csv of a clone), "published" for the set of
+            arXiv 2309.03884 (`fetch("audibility")`), or a csv file with the columns `sentence` and `audible`.
 
-    Returns
-    -------
-    DataFrame with the columns sentence (str) and audible (bool); our own sentences also have pair, the number that
-    the audible and the inaudible sentence about one subject share. No sentence occurs twice.
+    Returns:
+        DataFrame with the columns `sentence` (str, none twice) and `audible` (bool); our own also have `pair`, the
+        number that the audible and the inaudible sentence about one subject share.
+
+    Raises:
+        InvalidData: the file isn't there, or isn't such a table.
     """
     if source == "published":
         return _load_published(data_folder() / "audibility")
@@ -109,15 +111,69 @@ def load_audibility(source: str | Path = "own") -> pd.DataFrame:
     return table.drop_duplicates("sentence", ignore_index=True)
 
 
+def read_sentences(folder: str | Path | None, repository: str | Path | None = None) -> pd.DataFrame:
+    """Read every sentence of a data folder; if it has none, the repository's own `data/audibility.csv`.
+
+    Args:
+        folder: where data lie, such as `data_folder()`; None reads none of it.
+        repository: a clone of this project; None leaves its sentences out.
+
+    Returns:
+        DataFrame with `text` (see `clean_sentence`), `source` (flickr, audiocaps, clotho, audible, notaudible, own),
+        `audio` (True where the text describes a sound) and `held_out` (every 20th image or recording, AudioCaps'
+        validation split whole). Sentences under 3 or over 24 words are dropped, missing files left out.
+    """
+    folder, tables = Path(folder or os.devnull), []
+
+    def add(source: str, texts, keys, audio, held_out=None) -> None:
+        table = pd.DataFrame({"text": list(texts), "source": source, "audio": audio, "key": list(keys)})
+        table["held_out"] = table["key"].factorize()[0] % 20 == 19 if held_out is None else held_out
+        tables.append(table)
+
+    if (path := folder / "text/flickr8k_captions.tsv").exists():
+        flickr = pd.read_csv(path, sep="\t", names=["image", "text"], quoting=3)
+        add("flickr", flickr["text"], flickr["image"].str.split("#").str[0], False)
+    for part in ("train", "val"):
+        if (path := folder / f"text/audiocaps_{part}.csv").exists():
+            captions = pd.read_csv(path)
+            add("audiocaps", captions["caption"], captions["youtube_id"], True, held_out=part == "val")
+    if (path := folder / "text/clotho_train.json").exists():
+        recordings = json.loads(path.read_text())
+        pairs = [(text, i) for i, recording in enumerate(recordings) for text in recording["captions"]]
+        add("clotho", *zip(*pairs, strict=True), True)
+    for file, audible in PUBLISHED_AUDIBILITY.items():
+        if (path := folder / "audibility" / file).exists():
+            lines = _lines(path)
+            add(path.stem.lower(), lines, range(len(lines)), audible)
+    if repository and not tables:
+        own = load_audibility(Path(repository) / "data/audibility.csv")
+        add("own", own["sentence"], own["pair"], own["audible"])
+    sentences = pd.concat(tables, ignore_index=True).drop(columns="key").dropna()
+    sentences["text"] = sentences["text"].map(clean_sentence)
+    words = sentences["text"].str.count(" ") + 1
+    return sentences[words.between(3, 24)].drop_duplicates(["text", "source"]).reset_index(drop=True)
+
+
+def clean_sentence(text: str) -> str:
+    """Return the first sentence of `text`, lower case, spaces and marks normalised, with one full stop at its end.
+
+    >>> clean_sentence('A dog barks , twice .  A man "talks"')
+    'a dog barks, twice.'
+    """
+    text = re.sub(r'["“”`*()\[\]]', " ", text).replace("’", "'").replace(";", ",").lower()
+    text = re.split(r"[.!?](?:\s|$)", text.strip())[0]
+    text = re.sub(r"\s+(?=[,.':])", "", re.sub(r"\s+", " ", text))
+    return text.strip(" ,.:-") + "."
+
+
 def near_duplicates(sentences: list[str], *, cosine: float = 0.7) -> np.ndarray:
     """Group sentences that say nearly the same, so that a split can keep each group on one side.
 
-    Two sentences are joined where the cosine of their tf-idf vectors (words without stop words) reaches `cosine`;
-    a group is whatever hangs together.
+    Two sentences join where the cosine of their tf-idf vectors (words without stop words) reaches `cosine`; a group
+    is whatever hangs together.
 
-    Returns
-    -------
-    group : int array, shape = (n,)
+    Returns:
+        int array, shape = (n,), the number of each sentence's group.
     """
     words = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(sentences)
     similarity = words @ words.T
@@ -130,6 +186,9 @@ def split(table: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     """Assign 70 % of a table from `load_audibility` to "train", 15 % to "validation" and 15 % to "test".
 
     The sentences of a pair and near-duplicates stay together, so that a test sentence is new in more than its wording.
+
+    Returns:
+        str Series named `split`, with the table's index.
     """
     groups = near_duplicates(table.sentence.tolist())
     if "pair" in table:
@@ -143,9 +202,79 @@ def split(table: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     return pd.Series(np.array(["train", "validation", "test"])[part_of[groups]], index=table.index, name="split")
 
 
+# Ways to say what is heard in each class of ESC-10.
+CLASS_PHRASES = {
+    "baby_cry": (
+        "a baby cries|a baby is crying|a baby crying|an infant cries loudly|an infant wails|"
+        "a baby sobs and wails|a crying baby|a newborn baby cries|the cry of a baby|a toddler is crying|"
+        "babies cry|a child cries"
+    ),
+    "chainsaw": (
+        "a chainsaw runs|a chainsaw is running|a chainsaw cuts wood|a chainsaw revs|a saw cuts through wood|"
+        "a chainsaw buzzes loudly|a person uses a chainsaw|a chain saw is cutting a tree|the buzz of a chainsaw|"
+        "chainsaws buzz"
+    ),
+    "clock_tick": (
+        "a clock ticks|a clock is ticking|a clock ticking|the ticking of a clock|ticking of a clock|"
+        "a clock ticks steadily|a clock tick tocks rhythmically|a watch is ticking|the tick of an old clock|"
+        "an alarm clock ticks"
+    ),
+    "dog_bark": (
+        "a dog barks|a dog is barking|a dog barking|a dog barks loudly|dogs bark|dogs are barking|a puppy barks|"
+        "the bark of a dog|a small dog yaps|a large dog barks twice|a dog barks in the distance|"
+        "a dog growls and barks"
+    ),
+    "fire_crackling": (
+        "a fire crackles|a fire is crackling|fire crackling|a campfire crackles and pops|crackling of a fire|"
+        "wood burns and crackles in a fireplace|a fire burns|the crackle of a fire|flames crackle|"
+        "a bonfire is burning"
+    ),
+    "helicopter": (
+        "a helicopter flies|a helicopter is flying|a helicopter flies overhead|helicopter blades whir|"
+        "a helicopter hovers|the sound of a helicopter|a helicopter engine runs|a helicopter passes by|"
+        "helicopters fly by|the rotors of a helicopter spin"
+    ),
+    "person_sneeze": (
+        "a person sneezes|a man sneezes|a woman sneezes|someone sneezes|a person is sneezing|a person sneezing|"
+        "someone is sneezing loudly|a sneeze|a loud sneeze|a man sneezes twice|people sneeze|a child sneezes"
+    ),
+    "rain": (
+        "rain falls|rain is falling|it is raining|rain falling|heavy rain pours down|rain falls on a roof|"
+        "rain falls steadily|the sound of rain|rain pours|raindrops patter on the ground|rain is pouring|"
+        "rain hits a surface"
+    ),
+    "rooster": (
+        "a rooster crows|a rooster is crowing|a rooster crowing|a rooster crows loudly|the crow of a rooster|"
+        "roosters crow|a cock crows|a rooster crows in the morning|a rooster calls|a rooster crows on a farm"
+    ),
+    "sea_waves": (
+        "waves crash|waves crash on the shore|waves are crashing|ocean waves crash|sea waves roll in|"
+        "the sound of ocean waves|waves break on a beach|waves wash ashore|the sea roars|"
+        "the surf crashes against the rocks|ocean waves|waves roll onto the beach"
+    ),
+}
+JOINTS = ("{} and {}", "{} while {}", "{} as {}", "{} with {} in the background", "{}, and {}", "{} followed by {}")
+
+
+def class_captions(pairs: int, seed: int = 0) -> pd.DataFrame:
+    """Make captions of the ten ESC-10 classes: every phrase of one class, then `pairs` random captions of two.
+
+    Returns:
+        DataFrame with `text` (lower case, full stop, none twice), `first` and `second` (class names; equal for
+        captions of one class).
+    """
+    random = Random(seed)
+    rows = [(f"{phrase}.", name, name) for name, phrases in CLASS_PHRASES.items() for phrase in phrases.split("|")]
+    for _ in range(pairs):
+        first, second = random.sample(sorted(CLASS_PHRASES), 2)
+        phrases = [random.choice(CLASS_PHRASES[name].split("|")) for name in (first, second)]
+        rows.append((random.choice(JOINTS).format(*phrases) + ".", first, second))
+    return pd.DataFrame(rows, columns=["text", "first", "second"]).drop_duplicates("text").reset_index(drop=True)
+
+
 def _load_published(folder: Path) -> pd.DataFrame:
     sentences = {}
-    for file, audible in (("audible.txt", True), ("notAudible.txt", False)):
+    for file, audible in PUBLISHED_AUDIBILITY.items():
         if not (folder / file).is_file():
             raise InvalidData(f"{folder / file} isn't there: run `zscap fetch audibility`, or set ZSCAP_DATA")
         sentences[audible] = dict.fromkeys(_lines(folder / file))

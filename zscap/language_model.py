@@ -157,18 +157,21 @@ class LanguageModel:
             raise InvalidOption(f"end_token={end_token!r}: the tokenizer splits it into no token; choose another")
         return ids[0]
 
+    @property
+    def vocabulary_size(self) -> int:
+        """Number of logits; some models pad their tokenizer's vocabulary."""
+        return self.model.get_output_embeddings().weight.shape[0]
+
     @cached_property
     def pieces(self) -> list[str]:
         """What each token adds to a text, one string per row of the vocabulary."""
-        size = self.model.get_output_embeddings().weight.shape[0]
-        pieces = self.tokenizer.batch_decode(
-            [[token] for token in range(min(size, len(self.tokenizer)))], clean_up_tokenization_spaces=False
-        )
+        tokens = range(min(self.vocabulary_size, len(self.tokenizer)))
+        pieces = self.tokenizer.batch_decode([[token] for token in tokens], clean_up_tokenization_spaces=False)
         # SentencePiece tokenizers drop the space before a text's first word.
         for token, raw in enumerate(self.tokenizer.convert_ids_to_tokens(range(len(pieces)))):
             if raw is not None and raw.startswith("▁") and not pieces[token].startswith(" "):
                 pieces[token] = " " + pieces[token]
-        return pieces + [""] * (size - len(pieces))  # some models pad their vocabulary
+        return pieces + [""] * (self.vocabulary_size - len(pieces))
 
     def _ids(self, text: str) -> list[int]:
         return self.tokenizer(text, add_special_tokens=False)["input_ids"]

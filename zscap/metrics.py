@@ -19,18 +19,16 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 def shortcuts(
     sentences: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, folds: int = 5, seed: int = 0
 ) -> pd.DataFrame:
-    """How well the labels are guessed without understanding a sentence.
+    """Measure how well one can guess the labels without understanding a sentence.
 
     A classifier that doesn't clearly beat these may have learnt nothing but the data set's habits (the published
     audibility set opens its audible sentences with "The").
 
-    Parameters
-    ----------
-    groups : sentences of one group stay in one fold, such as the two of a pair; by default each is its own group
+    Args:
+        groups: sentences of one group, such as the two of a pair, stay in one fold; None makes each its own group.
 
-    Returns
-    -------
-    DataFrame with one row per shortcut (index "shortcut") and the columns accuracy and auc, cross-validated.
+    Returns:
+        DataFrame with a row per shortcut (index `shortcut`) and the columns `accuracy` and `auc`, cross-validated.
     """
     sentences, labels = np.asarray(sentences, dtype=object), np.asarray(labels, dtype=int)
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
@@ -49,6 +47,9 @@ def expected_calibration_error(labels: Sequence[bool], probabilities: Sequence[f
 
     Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), for the probability
     of the positive class.
+
+    Returns:
+        0 (calibrated) to 1.
     """
     labels, probabilities = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
     bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
@@ -58,7 +59,14 @@ def expected_calibration_error(labels: Sequence[bool], probabilities: Sequence[f
 
 
 def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval (BCa) of the mean of `values`; of equal values it is that value twice."""
+    """Bootstrap interval (BCa) of the mean of `values`; of equal values it is that value twice.
+
+    Returns:
+        Its lower and its upper end.
+
+    Raises:
+        ValueError: no values.
+    """
     values = np.asarray(values, dtype=float)
     if len(values) == 0:
         raise ValueError("an interval needs at least one value")

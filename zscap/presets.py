@@ -50,6 +50,8 @@ def load(
     parts = _preset(preset)
     _check_device(device)
     options = SteeringOptions(**parts["options"]).override(**changes)
+    if device.startswith("mps") and scoring_dtype is None:
+        scoring_dtype = "float32"
     scoring = {"device": device} | ({} if scoring_dtype is None else {"dtype": _dtype(scoring_dtype)})
     faults = _faults(preset)
     if faults:
@@ -176,7 +178,6 @@ def _language_model(part: dict, device: str):
     path = part["path"] if part["kind"] == "hub" else PACKAGE / part["path"]
     settings = {"revision": revision, "local_files_only": True} if revision else {"local_files_only": True}
     transformers_logging.disable_progress_bar()  # a second's work; the bar would end up in captions' output
-    model = AutoModelForCausalLM.from_pretrained(
-        path, use_safetensors=True, dtype=part.get("dtype", "float32"), **settings
-    )
+    dtype = "float32" if device.startswith("mps") else part.get("dtype", "float32")  # mps knows no float64
+    model = AutoModelForCausalLM.from_pretrained(path, use_safetensors=True, dtype=dtype, **settings)
     return model.to(device), AutoTokenizer.from_pretrained(path, **settings)

@@ -1,12 +1,9 @@
-"""What the recipes in notebooks 02 and 90-92 share: one training loop and one reader of sentences."""
+"""The training loop of the classifiers and of the recipes in notebooks 90-92."""
 
-import json
 import math
 import os
-import re
 from collections.abc import Callable
 from pathlib import Path
-from random import Random
 
 import pandas as pd
 import torch
@@ -86,123 +83,3 @@ def fit(
         model.load_state_dict(smooth)
     model.eval()
     return pd.DataFrame(rows)
-
-
-def clean_sentence(text: str) -> str:
-    """Return the first sentence of `text`, lower case, spaces and marks normalised, with one full stop at its end.
-
-    >>> clean_sentence('A dog barks , twice .  A man "talks"')
-    'a dog barks, twice.'
-    """
-    text = re.sub(r'["“”`*()\[\]]', " ", text).replace("’", "'").replace(";", ",").lower()
-    text = re.split(r"[.!?](?:\s|$)", text.strip())[0]
-    text = re.sub(r"\s+(?=[,.':])", "", re.sub(r"\s+", " ", text))
-    return text.strip(" ,.:-") + "."
-
-
-def read_sentences(folder: str | Path | None, repository: str | Path | None = None) -> pd.DataFrame:
-    """Read every sentence of a data folder; if it has none, the repository's own `data/audibility.csv`.
-
-    Returns:
-        DataFrame with `text` (see `clean_sentence`), `source` (flickr, audiocaps, clotho, audible, notaudible, own),
-        `audio` (True where the text describes a sound) and `held_out` (every 20th image or recording, AudioCaps'
-        validation split whole). Sentences under 3 or over 24 words are dropped, missing files left out.
-    """
-    folder, tables = Path(folder or os.devnull), []
-
-    def add(source: str, texts, keys, audio, held_out=None) -> None:
-        table = pd.DataFrame({"text": list(texts), "source": source, "audio": audio, "key": list(keys)})
-        table["held_out"] = table["key"].factorize()[0] % 20 == 19 if held_out is None else held_out
-        tables.append(table)
-
-    if (path := folder / "text/flickr8k_captions.tsv").exists():
-        flickr = pd.read_csv(path, sep="\t", names=["image", "text"], quoting=3)
-        add("flickr", flickr["text"], flickr["image"].str.split("#").str[0], False)
-    for split in ("train", "val"):
-        if (path := folder / f"text/audiocaps_{split}.csv").exists():
-            captions = pd.read_csv(path)
-            add("audiocaps", captions["caption"], captions["youtube_id"], True, held_out=split == "val")
-    if (path := folder / "text/clotho_train.json").exists():
-        recordings = json.loads(path.read_text())
-        pairs = [(text, i) for i, recording in enumerate(recordings) for text in recording["captions"]]
-        add("clotho", *zip(*pairs, strict=True), True)
-    for name, audio in (("audible", True), ("notAudible", False)):
-        if (path := folder / f"audibility/{name}.txt").exists():
-            lines = [line for line in path.read_text().splitlines() if line.strip()]
-            add(name.lower(), lines, range(len(lines)), audio)
-    if repository and not tables:
-        path = Path(repository) / "data/audibility.csv"
-        own = pd.read_csv(path)
-        add("own", own["sentence"], own["pair"], own["audible"].astype(bool))
-    sentences = pd.concat(tables, ignore_index=True).drop(columns="key").dropna()
-    sentences["text"] = sentences["text"].map(clean_sentence)
-    words = sentences["text"].str.count(" ") + 1
-    return sentences[words.between(3, 24)].drop_duplicates(["text", "source"]).reset_index(drop=True)
-
-
-# Ways to say what is heard in each class of ESC-10.
-CLASS_PHRASES = {
-    "baby_cry": (
-        "a baby cries|a baby is crying|a baby crying|an infant cries loudly|an infant wails|"
-        "a baby sobs and wails|a crying baby|a newborn baby cries|the cry of a baby|a toddler is crying|"
-        "babies cry|a child cries"
-    ),
-    "chainsaw": (
-        "a chainsaw runs|a chainsaw is running|a chainsaw cuts wood|a chainsaw revs|a saw cuts through wood|"
-        "a chainsaw buzzes loudly|a person uses a chainsaw|a chain saw is cutting a tree|the buzz of a chainsaw|"
-        "chainsaws buzz"
-    ),
-    "clock_tick": (
-        "a clock ticks|a clock is ticking|a clock ticking|the ticking of a clock|ticking of a clock|"
-        "a clock ticks steadily|a clock tick tocks rhythmically|a watch is ticking|the tick of an old clock|"
-        "an alarm clock ticks"
-    ),
-    "dog_bark": (
-        "a dog barks|a dog is barking|a dog barking|a dog barks loudly|dogs bark|dogs are barking|a puppy barks|"
-        "the bark of a dog|a small dog yaps|a large dog barks twice|a dog barks in the distance|"
-        "a dog growls and barks"
-    ),
-    "fire_crackling": (
-        "a fire crackles|a fire is crackling|fire crackling|a campfire crackles and pops|crackling of a fire|"
-        "wood burns and crackles in a fireplace|a fire burns|the crackle of a fire|flames crackle|"
-        "a bonfire is burning"
-    ),
-    "helicopter": (
-        "a helicopter flies|a helicopter is flying|a helicopter flies overhead|helicopter blades whir|"
-        "a helicopter hovers|the sound of a helicopter|a helicopter engine runs|a helicopter passes by|"
-        "helicopters fly by|the rotors of a helicopter spin"
-    ),
-    "person_sneeze": (
-        "a person sneezes|a man sneezes|a woman sneezes|someone sneezes|a person is sneezing|a person sneezing|"
-        "someone is sneezing loudly|a sneeze|a loud sneeze|a man sneezes twice|people sneeze|a child sneezes"
-    ),
-    "rain": (
-        "rain falls|rain is falling|it is raining|rain falling|heavy rain pours down|rain falls on a roof|"
-        "rain falls steadily|the sound of rain|rain pours|raindrops patter on the ground|rain is pouring|"
-        "rain hits a surface"
-    ),
-    "rooster": (
-        "a rooster crows|a rooster is crowing|a rooster crowing|a rooster crows loudly|the crow of a rooster|"
-        "roosters crow|a cock crows|a rooster crows in the morning|a rooster calls|a rooster crows on a farm"
-    ),
-    "sea_waves": (
-        "waves crash|waves crash on the shore|waves are crashing|ocean waves crash|sea waves roll in|"
-        "the sound of ocean waves|waves break on a beach|waves wash ashore|the sea roars|"
-        "the surf crashes against the rocks|ocean waves|waves roll onto the beach"
-    ),
-}
-JOINTS = ("{} and {}", "{} while {}", "{} as {}", "{} with {} in the background", "{}, and {}", "{} followed by {}")
-
-
-def class_captions(pairs: int, seed: int = 0) -> pd.DataFrame:
-    """Return captions of the ten ESC-10 classes: every phrase of one class, then `pairs` random captions of two.
-
-    Columns `text` (lower case, full stop), `first` and `second` (class names; equal for captions of one class).
-    """
-    random = Random(seed)
-    rows = [(f"{phrase}.", name, name) for name, phrases in CLASS_PHRASES.items() for phrase in phrases.split("|")]
-    for _ in range(pairs):
-        first, second = random.sample(sorted(CLASS_PHRASES), 2)
-        phrases = [random.choice(CLASS_PHRASES[name].split("|")) for name in (first, second)]
-        rows.append((random.choice(JOINTS).format(*phrases) + ".", first, second))
-    return pd.DataFrame(rows, columns=["text", "first", "second"]).drop_duplicates("text").reset_index(drop=True)
