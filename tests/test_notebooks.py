@@ -38,7 +38,7 @@ def test_benchmark_at_a_small_size(tmp_path):
     notebook = run("94_benchmark", tmp_path, **small, **counts, growth={"clips": [1, 2]}, results_folder=str(tmp_path))
     assert printed(notebook).count("[True, True]") == 2 and "False" not in printed(notebook)
     identical = pd.read_csv(tmp_path / "identical.csv")
-    assert len(identical) == 3 and (identical["identical"] == identical["clips"]).all()
+    assert len(identical) == 4 and (identical["identical"] == identical["clips"]).all()
     table = pd.read_csv(tmp_path / "benchmark.csv").set_index(["size", "version"])
     for size in ("embedded", "paper"):
         slow, fast = table.loc[(size, "released")], table.loc[(size, "zscap")]

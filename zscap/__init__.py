@@ -12,7 +12,7 @@ from .errors import (
     ZscapError,
 )
 from .language_model import LanguageModel
-from .options import SteeringOptions
+from .options import ProximalOptions, SteeringOptions
 from .presets import load, presets
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "InvalidOption",
     "LanguageModel",
     "MissingWeights",
+    "ProximalOptions",
     "SteeringOptions",
     "Step",
     "TextClassifier",

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .language_model import LanguageModel
-from .options import SteeringOptions
+from .options import GuidanceOptions
 
 REMEMBERED = 20_000  # texts: their embeddings take 80 MB at d = 1024
 # A candidate of a smaller share of the target changes nothing in float32, which resolves 6e-8, nor in a caption.
@@ -80,7 +80,7 @@ class Scorer:
         self.embeddings = None if matcher is None else Remembered(matcher.encode_text)
         self.probabilities = None if classifier is None else Remembered(classifier.probability)
 
-    def begin_token(self, texts: list[str], sources: Tensor | None, options: SteeringOptions) -> None:
+    def begin_token(self, texts: list[str], sources: Tensor | None, options: GuidanceOptions) -> None:
         """Sets the texts to be continued, one per row.
 
         sources : Tensor, shape = (rows, d), embedding of what each text is about; None without a matcher

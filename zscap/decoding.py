@@ -12,9 +12,10 @@ from torch import Tensor
 
 from .candidates import Classifier, Matcher, Scorer
 from .errors import ZscapError
-from .guidance.steering import Iteration, steer
+from .guidance import guide
+from .guidance.target import Iteration
 from .language_model import LanguageModel, State
-from .options import SteeringOptions
+from .options import GuidanceOptions, SteeringOptions
 from .penalties import penalise, plausible
 from .search import BeamSearch, Hypothesis
 from .sources import Source, source_name
@@ -82,7 +83,7 @@ class Captioner:
         *,
         matcher: Matcher | None = None,
         classifier: Classifier | None = None,
-        options: SteeringOptions | None = None,
+        options: GuidanceOptions | None = None,
         batch_size: int = 16,
     ):
         self.language_model = language_model
@@ -146,7 +147,7 @@ class Captioner:
         self,
         sources: Iterator[int],
         embeddings: dict[int, Tensor | None],
-        options: SteeringOptions,
+        options: GuidanceOptions,
         watch: list[Step] | None = None,
     ) -> Iterator[tuple[int, list[Hypothesis]]]:
         """The main loop. Each source's final beam, best first, once it has ended; the next source takes its place."""
@@ -165,7 +166,7 @@ class Captioner:
             log_p0 = logits0.log_softmax(-1)
             scorer.begin_token(*self._rows(state, search.rows, embeddings, options), options)
             iterations: list[Iteration] = []
-            logits = steer(logits0, state, lm, scorer, options, iterations if watch is not None else None)
+            logits = guide(logits0, state, lm, scorer, options, iterations if watch is not None else None)
             first = torch.tensor([generated == 0 for _, generated in search.rows], device=lm.device)
             logits = penalise(logits, state.tokens, state.padding, first, end_id, options)
             log_p = options.fusion_scale * logits.log_softmax(-1) + (1 - options.fusion_scale) * log_p0
@@ -176,7 +177,7 @@ class Captioner:
             yield from search.ended()
 
     def _rows(
-        self, state: State, rows: list[tuple[int, int]], embeddings: dict[int, Tensor | None], options: SteeringOptions
+        self, state: State, rows: list[tuple[int, int]], embeddings: dict[int, Tensor | None], options: GuidanceOptions
     ) -> tuple[list[str], Tensor | None]:
         """The text that each row continues, and its source's embedding, (rows, d)."""
         texts = [
@@ -190,7 +191,7 @@ class Captioner:
         return None if self.matcher is None else self.matcher.encode_source([source])[0].to(self.language_model.device)
 
     def _caption(
-        self, name: str, beam: list[Hypothesis], embedding: Tensor | None, options: SteeringOptions
+        self, name: str, beam: list[Hypothesis], embedding: Tensor | None, options: GuidanceOptions
     ) -> Caption:
         """The hypothesis of a beam whose text, without the prompt, fits its source best; scored as a caption."""
         continuations = [self.language_model.continuation(options.prompt, hypothesis.tokens) for hypothesis in beam]

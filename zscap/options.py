@@ -30,11 +30,11 @@ def _text(default):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SteeringOptions:
-    """Gradient steering of the language model's context (METHODS 1; arXiv 2309.03884 and 2501.03183).
+class GuidanceOptions:
+    """What every guidance by matcher and classifier shares: prompt, search, candidates, target, penalties.
 
-    The defaults are the settings of the authors' released runs. `num_iterations=0` decodes without guidance;
-    `classifier_scale=0` leaves the classifier out of it.
+    The defaults are the settings of the authors' released runs (METHODS 1; arXiv 2309.03884).
+    `classifier_scale=0` leaves the classifier out of the target.
     """
 
     prompt: str = _text("Audio of a")
@@ -42,14 +42,10 @@ class SteeringOptions:
     max_new_tokens: int = _at_least(1, 8)
     beam_size: int = _at_least(1, 1)
     num_candidates: int = _at_least(1, 512)  # tokens whose texts are scored; at most the vocabulary
-    num_iterations: int = _at_least(0, 3)  # gradient steps per token
-    step_size: float = _positive(0.3)
-    step_schedule: Literal["constant", "linear"] = "constant"  # linear: the step falls to nothing over the iterations
-    gradient_norm_power: float = _at_least(0, 0.9)  # a gradient g becomes g / ||g||**power
     temperature: float = _positive(0.01)  # of the softmax that turns candidates' scores into a target
     matching_scale: float = _at_least(0, 1.0)  # lambda1: weight of the target's cross-entropy
     classifier_scale: float = _at_least(0, 0.015)  # lambda2
-    kl_scale: float = _at_least(0, 0.2)  # lambda0: weight of KL(guided || unguided)
+    combine: Literal["scores", "losses"] = "scores"  # one target of the summed scores | one cross-entropy per guide
     fusion_scale: float = _option(0.99, "between 0 and 1", lambda value: 0 <= value <= 1)  # p**scale * p0**(1 - scale)
     # tokens that the unguided model finds less probable than min_p times its most probable one are out; 0 is off
     min_p: float = _option(0.0, "at least 0 and under 1", lambda value: 0 <= value < 1)
@@ -59,7 +55,6 @@ class SteeringOptions:
     start_penalty: float = _positive(1.6)  # of the end token as first token
     forbidden_tokens: tuple[int, ...] = _option((), "token ids, 0 or more", lambda ids: all(i >= 0 for i in ids))
     forbidden_penalty: float = _positive(20.0)
-    combine: Literal["scores", "losses"] = "scores"  # one target of the summed scores | one cross-entropy per guide
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
@@ -95,6 +90,29 @@ class SteeringOptions:
             return json.loads(text.lower())  # "True" as Python writes it, too
         except json.JSONDecodeError:
             raise InvalidOption(f"{name}={text}: must be {_type_name(_types(cls)[name])}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SteeringOptions(GuidanceOptions):
+    """Gradient steering of the language model's context (METHODS 1; arXiv 2309.03884 and 2501.03183).
+
+    `num_iterations=0` decodes without guidance.
+    """
+
+    num_iterations: int = _at_least(0, 3)  # gradient steps per token
+    step_size: float = _positive(0.3)
+    step_schedule: Literal["constant", "linear"] = "constant"  # linear: the step falls to nothing over the iterations
+    gradient_norm_power: float = _at_least(0, 0.9)  # a gradient g becomes g / ||g||**power
+    kl_scale: float = _at_least(0, 0.2)  # lambda0: weight of KL(guided || unguided)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProximalOptions(GuidanceOptions):
+    """Steering without gradients: each token's distribution in closed form (METHODS 4)."""
+
+    kappa: float = _positive(
+        0.6
+    )  # weight of KL(guided || unguided): small follows the target, large the language model
 
 
 def _types(options: type) -> dict[str, type]:

@@ -7,13 +7,13 @@ import math
 import torch
 from torch import Tensor
 
-from .options import SteeringOptions
+from .options import GuidanceOptions
 
 REPETITION_WINDOW = 4  # tokens, prompt included
 
 
 def penalise(
-    logits: Tensor, tokens: Tensor, padding: Tensor, first: Tensor, end_id: int, options: SteeringOptions
+    logits: Tensor, tokens: Tensor, padding: Tensor, first: Tensor, end_id: int, options: GuidanceOptions
 ) -> Tensor:
     """New logits with the penalties of `options`, factor by factor as in the authors' released code.
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -11,17 +9,7 @@ from ..candidates import Scorer
 from ..language_model import LanguageModel, State
 from ..options import SteeringOptions
 from ..penalties import plausible
-
-
-@dataclass(frozen=True)
-class Iteration:
-    """One gradient step, before it is taken; Tensors of shape (rows, k) but for log_p, (rows, vocabulary)."""
-
-    log_p: Tensor  # of the language model with the context shifted so far
-    candidates: Tensor  # token ids, the k most probable
-    matching: Tensor | None  # cosine of each candidate's text with the source, NaN where it was not asked for
-    probability: Tensor | None  # the classifier's, of each candidate's text, NaN where it was not asked for
-    targets: list[tuple[float, Tensor]]  # weight and distribution over the candidates, one per cross-entropy
+from .target import Iteration, targets_of
 
 
 def steer(
@@ -59,7 +47,7 @@ def steer(
             candidates = log_p.detach().where(possible, -torch.inf).topk(k).indices
             with torch.no_grad():
                 matching, probability = scorer(candidates, possible.gather(1, candidates))
-                targets = _targets(matching, probability, options)
+                targets = targets_of(matching, probability, options)
             loss = options.kl_scale * (log_p.exp() * (log_p - log_p0)).sum()
             for weight, target in targets:
                 loss = loss - weight * (target * log_p.gather(1, candidates)).sum()
@@ -72,26 +60,6 @@ def steer(
             for shift, gradient in zip(shifts, gradients, strict=True)
         ]
     return shifted()
-
-
-def _targets(
-    matching: Tensor | None, probability: Tensor | None, options: SteeringOptions
-) -> list[tuple[float, Tensor]]:
-    """Weight and target of each cross-entropy: one of the summed scores (the code), or one per guide (the paper)."""
-    guides = [
-        (scale, scores)
-        for scale, scores in ((options.matching_scale, matching), (options.classifier_scale, probability))
-        if scores is not None
-    ]
-    if options.combine == "losses":
-        return [(scale, _softmax(scores, options)) for scale, scores in guides]
-    total = sum(scores if scores is matching else scale * scores for scale, scores in guides)
-    return [(options.matching_scale, _softmax(total, options))]
-
-
-def _softmax(scores: Tensor, options: SteeringOptions) -> Tensor:
-    """The target over the candidates; one without a score gets none of it."""
-    return (scores / options.temperature).nan_to_num(nan=-torch.inf).softmax(-1)
 
 
 def _scaled(gradient: Tensor, power: float) -> Tensor:

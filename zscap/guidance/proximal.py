@@ -1,0 +1,85 @@
+"""Proximal steering: the distribution that gradient steering only approaches, in closed form (METHODS 4)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from ..candidates import Scorer
+from ..language_model import LanguageModel, State
+from ..options import ProximalOptions
+from ..penalties import plausible
+from .target import Iteration, targets_of
+
+NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten are taken
+
+
+def propose(
+    logits: Tensor,
+    state: State,
+    language_model: LanguageModel,
+    scorer: Scorer,
+    options: ProximalOptions,
+    watch: list[Iteration] | None = None,
+) -> Tensor:
+    """Guided logits, shape (rows, vocabulary), from the unguided ones: no forward, no backward.
+
+    Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kappa KL(p || p0) over distributions p, the
+    objective of gradient steering. Without a guide the logits come back as they are.
+    """
+    if not scorer.has_guides:
+        return logits
+    log_p0 = logits.log_softmax(-1)
+    possible = plausible(log_p0, options.min_p)
+    k = min(options.num_candidates, int(possible.sum(-1).max()))
+    candidates = log_p0.where(possible, -torch.inf).topk(k).indices
+    matching, probability = scorer(candidates, possible.gather(1, candidates))
+    targets = targets_of(matching, probability, options)
+    if watch is not None:
+        watch.append(Iteration(log_p0, candidates, matching, probability, targets))
+    target = torch.zeros_like(log_p0)
+    for weight, share in targets:
+        target.scatter_add_(1, candidates, weight * share.to(target))
+    return solve(log_p0, target, options.kappa)
+
+
+def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:
+    """The distribution p that minimises -sum_c target_c log p_c + kappa KL(p || p0), row by row.
+
+    With W the Lambert function and m the one number that makes p sum to one,
+    p_c = p0_c exp(W(target_c exp(m) / (kappa p0_c)) - m). Where the target is 0, W is 0: all those tokens shrink alike.
+
+    Args:
+        log_p0: Tensor, shape = (rows, vocabulary), log-probabilities.
+        target: Tensor, shape = (rows, vocabulary), 0 or more, of any sum; 0 almost everywhere is usual.
+        kappa: trust in p0, greater than 0; towards infinity p becomes p0.
+
+    Returns:
+        Tensor, shape = (rows, vocabulary), log-probabilities in log_p0's dtype; computed in float64.
+    """
+    wanted, places = target.topk(max(1, int((target > 0).sum(-1).max())))
+    before = log_p0.gather(1, places).double()
+    others = log_p0.scatter(1, places, -torch.inf).double().logsumexp(-1, keepdim=True)
+    ratio = wanted.double().log() - before - math.log(kappa)  # a logarithm: exp(m) / p0 would overflow
+    m = torch.zeros_like(others)
+    for _ in range(NEWTON_STEPS):
+        w = lambert_w_of_exp(ratio + m)
+        log_p = torch.cat([before + w, others], dim=1) - m
+        excess = log_p.logsumexp(-1, keepdim=True)
+        # It falls with m and bends upwards, so that Newton's steps from the left never go too far.
+        slope = ((log_p - excess).exp() / torch.nn.functional.pad(1 + w, (0, 1), value=1.0)).sum(-1, keepdim=True)
+        m = m + excess / slope
+        if excess.abs().max() < 1e-14:
+            break
+    return (log_p0 - m).scatter(1, places, before + w - m).log_softmax(-1).to(log_p0)
+
+
+def lambert_w_of_exp(x: Tensor) -> Tensor:
+    """W(exp(x)), the w with w + log w = x, without overflow; 0 at minus infinity. x is float64."""
+    # From these starts, both under the root, Newton's method rises to it.
+    w = torch.where(x > 1, x - x.clamp(min=1).log(), x.clamp(max=1).sigmoid()).clamp(min=torch.finfo(x.dtype).tiny)
+    for _ in range(8):
+        w = w * (1 + x - w.log()) / (1 + w)
+    return torch.where(x > -700, w, x.exp())  # far below, W(y) = y
