@@ -36,6 +36,7 @@ AUDIO_MEAN, AUDIO_DEVIATION = -4.268, 9.138  # of the log-mel values it was trai
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
+NODES = 512  # of a tree of texts: the tower is wide, and more rows at once use a processor better
 MAX_FRAMES = 10  # of a video: as many as the official five clips of two
 
 # Tensors of a whole checkpoint that no embedding of unit norm needs: other modalities, scales, the causal mask.
@@ -336,7 +337,7 @@ class ImageBind:
     def encode_text(self, texts: Sequence[str]) -> Tensor:
         """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to the tower's context."""
         embeddings = torch.empty(len(texts), self.text.dimensions, device=self.device)
-        for rows, *tree in trees(self.tokenizer(texts)):
+        for rows, *tree in trees(self.tokenizer(texts), nodes=NODES):
             embeddings[rows] = self.text(*(part.to(self.device) for part in tree))[0]
         return embeddings
 
