@@ -101,6 +101,11 @@ class Scorer:
     def has_guides(self) -> bool:
         return self.embeddings is not None or self.classifies
 
+    def fit(self, texts: list[str], sources: Tensor) -> Tensor:
+        """Cosine of each text, (n,), with its source, (n, d), or with the one source of all, (d,)."""
+        # Sums of products rather than a matrix product, which rounds with the number of rows.
+        return (self.embeddings(texts).to(sources) * sources).sum(-1)
+
     def __call__(self, candidates: Tensor, possible: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Cosines with the row's source and probabilities of the wanted property, each of shape (rows, k).
 
@@ -114,11 +119,13 @@ class Scorer:
         """
         matching = probability = None
         if self.embeddings is not None:
-            matching = self._looked_up(self.matching, candidates, possible, self._match)
+            match = lambda rows, texts: self.fit(texts, self.sources[rows])  # noqa: E731
+            matching = self._looked_up(self.matching, candidates, possible, match)
             best = matching.where(possible, -torch.inf).amax(-1, keepdim=True)
             possible = possible & (matching >= best - self.reach)
         if self.classifies:
-            probability = self._looked_up(self.probability, candidates, possible, self._classify)
+            classify = lambda _, texts: self.probabilities(texts)  # noqa: E731
+            probability = self._looked_up(self.probability, candidates, possible, classify)
             probability = probability.where(possible, torch.nan)
         return matching, probability
 
@@ -134,10 +141,3 @@ class Scorer:
     def _continued(self, row: int, token: int) -> str:
         text = self.texts[row] + self.language_model.pieces[token]
         return text.lstrip() if self.strip else text
-
-    def _match(self, rows: Tensor, texts: list[str]) -> Tensor:
-        # Sums of products rather than a matrix product, which rounds with the number of rows.
-        return (self.embeddings(texts).to(self.sources) * self.sources[rows]).sum(-1)
-
-    def _classify(self, rows: Tensor, texts: list[str]) -> Tensor:
-        return self.probabilities(texts)

@@ -164,13 +164,14 @@ class Captioner:
                 return
             logits0, cache = lm.forward(state.last, state.context, state.padding)
             log_p0 = logits0.log_softmax(-1)
+            possible = plausible(log_p0, options.min_p)
             scorer.begin_token(*self._rows(state, search.rows, embeddings, options), options)
             iterations: list[Iteration] = []
-            logits = guide(logits0, state, lm, scorer, options, iterations if watch is not None else None)
+            logits = guide(logits0, possible, state, lm, scorer, options, None if watch is None else iterations)
             first = torch.tensor([generated == 0 for _, generated in search.rows], device=lm.device)
             logits = penalise(logits, state.tokens, state.padding, first, end_id, options)
             log_p = options.fusion_scale * logits.log_softmax(-1) + (1 - options.fusion_scale) * log_p0
-            log_p = log_p.where(plausible(log_p0, options.min_p), -torch.inf).log_softmax(-1)
+            log_p = log_p.where(possible, -torch.inf).log_softmax(-1)
             if watch is not None:
                 watch.append(Step(scorer.texts, log_p0, log_p, iterations, lm.pieces))
             state = search.advance(state, cache, log_p, log_p0)
@@ -197,7 +198,7 @@ class Captioner:
         continuations = [self.language_model.continuation(options.prompt, hypothesis.tokens) for hypothesis in beam]
         best = 0
         if embedding is not None and len(beam) > 1:
-            best = int(self._fit(continuations, embedding).argmax())
+            best = int(self.scorer.fit(continuations, embedding).argmax())
         chosen, continuation = beam[best], continuations[best]
         text = options.prompt + continuation if options.prompt_in_text else continuation.strip()
         return Caption(
@@ -205,10 +206,7 @@ class Captioner:
             text,
             continuation,
             chosen.tokens,
-            matching=None if embedding is None else self._fit([text], embedding).item(),
+            matching=None if embedding is None else self.scorer.fit([text], embedding).item(),
             classifier=None if self.classifier is None else self.scorer.probabilities([text]).item(),
             log_likelihood=chosen.unguided / len(chosen.tokens),
         )
-
-    def _fit(self, texts: list[str], embedding: Tensor) -> Tensor:
-        return (self.scorer.embeddings(texts).to(embedding) * embedding).sum(-1)

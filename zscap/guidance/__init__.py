@@ -7,6 +7,6 @@ from .steering import steer
 GUIDANCE = {SteeringOptions: steer, ProximalOptions: propose}
 
 
-def guide(logits, state, language_model, scorer, options: GuidanceOptions, watch=None):
+def guide(logits, possible, state, language_model, scorer, options: GuidanceOptions, watch=None):
     """Guided logits, shape (rows, vocabulary), from the unguided ones; the arguments are those of `steer`."""
-    return GUIDANCE[type(options)](logits, state, language_model, scorer, options, watch)
+    return GUIDANCE[type(options)](logits, possible, state, language_model, scorer, options, watch)

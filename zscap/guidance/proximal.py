@@ -10,7 +10,6 @@ from torch import Tensor
 from ..candidates import Scorer
 from ..language_model import LanguageModel, State
 from ..options import ProximalOptions
-from ..penalties import plausible
 from .target import Iteration, targets_of
 
 NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten are taken
@@ -18,6 +17,7 @@ NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten
 
 def propose(
     logits: Tensor,
+    possible: Tensor,
     state: State,
     language_model: LanguageModel,
     scorer: Scorer,
@@ -28,11 +28,12 @@ def propose(
 
     Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kappa KL(p || p0) over distributions p, the
     objective of gradient steering. Without a guide the logits come back as they are.
+
+    possible : bool Tensor, shape = (rows, vocabulary), the tokens that may be chosen at all
     """
     if not scorer.has_guides:
         return logits
     log_p0 = logits.log_softmax(-1)
-    possible = plausible(log_p0, options.min_p)
     k = min(options.num_candidates, int(possible.sum(-1).max()))
     candidates = log_p0.where(possible, -torch.inf).topk(k).indices
     matching, probability = scorer(candidates, possible.gather(1, candidates))

@@ -8,12 +8,12 @@ from torch import Tensor
 from ..candidates import Scorer
 from ..language_model import LanguageModel, State
 from ..options import SteeringOptions
-from ..penalties import plausible
 from .target import Iteration, targets_of
 
 
 def steer(
     logits: Tensor,
+    possible: Tensor,
     state: State,
     language_model: LanguageModel,
     scorer: Scorer,
@@ -25,13 +25,14 @@ def steer(
     Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kl_scale KL(p || p0) over shifts of the
     context's keys and values. The shifts serve this one token; the state keeps its context. Without a guide or with
     num_iterations=0 the logits come back as they are.
+
+    possible : bool Tensor, shape = (rows, vocabulary), the tokens that may be chosen at all
     """
     if options.num_iterations == 0 or not scorer.has_guides:
         return logits
     log_p0 = logits.log_softmax(-1)
     context = [tensor for layer in state.context for tensor in layer]
     shifts = [torch.zeros_like(tensor) for tensor in context]
-    possible = plausible(log_p0, options.min_p)
     k = min(options.num_candidates, int(possible.sum(-1).max()))
 
     def shifted() -> Tensor:
