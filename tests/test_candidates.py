@@ -7,6 +7,7 @@ import torch
 import zscap
 from zscap import candidates
 from zscap.candidates import Remembered, Scorer
+from zscap.guidance import targets_of
 
 OPTIONS = zscap.SteeringOptions(num_candidates=60, step_size=1.0, num_iterations=4, max_new_tokens=6)
 SOURCES = [f"clip {number}" for number in range(12)]
@@ -54,7 +55,8 @@ def test_what_is_skipped_could_gain_nothing(language_model):
             scores = iteration.matching + OPTIONS.classifier_scale * torch.where(skipped, 1.0, 0.0)
             share = (scores.double() / OPTIONS.temperature).softmax(-1)
             assert skipped.any() and share[skipped].max() < candidates.NEGLIGIBLE
-            assert torch.equal(iteration.targets[0][1][skipped], torch.zeros(int(skipped.sum())))
+            ((_, target),) = targets_of(iteration, OPTIONS)
+            assert torch.equal(target[skipped], torch.zeros(int(skipped.sum())))
 
 
 def test_losses_and_a_lone_classifier_skip_nothing(language_model):
@@ -95,10 +97,10 @@ def test_a_source_that_ends_makes_room_for_the_next(language_model):
     made = captioner(language_model, batch_size=4)
     sizes, forward = [], language_model.forward
 
-    def watched(tokens, context, padding):
-        if tokens.shape[1] == 1 and not torch.is_grad_enabled():
-            sizes.append((len(tokens), len(set(padding.tolist()))))
-        return forward(tokens, context, padding)
+    def watched(state, context=None):
+        if not torch.is_grad_enabled():
+            sizes.append((len(state), len(set(state.padding.tolist()))))
+        return forward(state, context)
 
     try:
         language_model.forward = watched

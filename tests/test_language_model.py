@@ -5,6 +5,7 @@ import tiny
 import torch
 
 import zscap
+from zscap.language_model import State
 
 
 @pytest.fixture(scope="module", params=sorted(tiny.KINDS))
@@ -13,10 +14,10 @@ def language_model(request, tmp_path_factory):
 
 
 def test_cached_steps_equal_a_full_forward(language_model):
-    state = language_model.begin("Audio of a", 5).repeat(2)
+    state = State.joined([language_model.begin("Audio of a")] * 2)
     with torch.no_grad():
         for token in (7, 30, 11):
-            logits, cache = language_model.forward(state.last, state.context, state.padding)
+            logits, cache = language_model.forward(state)
             full = language_model.model(state.tokens).logits[:, -1]
             torch.testing.assert_close(logits, full, atol=1e-4, rtol=1e-4)
             state = state.extend(torch.tensor([1, 0]), torch.tensor([token, token + 1]), cache)
@@ -47,8 +48,10 @@ def test_captions_from_every_kind(language_model):
 
 
 def test_prompts_that_do_not_fit(language_model):
-    with pytest.raises(zscap.InvalidOption, match=r"max_new_tokens=100: .* takes at most"):
-        language_model.begin("Audio of a", 100)
+    with pytest.raises(zscap.InvalidOption, match=r"max_new_tokens=100 .* takes at most"):
+        zscap.Captioner(language_model)("clip", max_new_tokens=100)
+    with pytest.raises(zscap.InvalidOption, match="takes at most"):
+        language_model.begin("Audio of a dog and " * 30)
     if language_model.tokenizer.bos_token is None:
         with pytest.raises(zscap.InvalidOption, match="steering needs two or more"):
-            language_model.begin(".", 4)
+            language_model.begin(".")

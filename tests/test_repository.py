@@ -20,7 +20,7 @@ LAYERS = [
     {"options", "sources", "data", "metrics", "training", "plots"},
     {"language_model", "matchers", "classifier"},
     {"candidates", "penalties", "search"},
-    {"guidance"},
+    {"guidance", "keywords"},
     {"decoding"},
     {"presets"},
     {"cli"},

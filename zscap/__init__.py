@@ -12,7 +12,7 @@ from .errors import (
     ZscapError,
 )
 from .language_model import LanguageModel
-from .options import ProximalOptions, SteeringOptions
+from .options import MagicOptions, ProximalOptions, SteeringOptions
 from .presets import load, presets
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "InvalidData",
     "InvalidOption",
     "LanguageModel",
+    "MagicOptions",
     "MissingWeights",
     "ProximalOptions",
     "SteeringOptions",

@@ -7,7 +7,6 @@ kept from clip to clip; within one token, scores are looked up by token id; and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Protocol
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from .language_model import LanguageModel
-from .options import GuidanceOptions
+from .options import DecodingOptions
 
 REMEMBERED = 20_000  # texts: their embeddings take 80 MB at d = 1024
 # A candidate of a smaller share of the target changes nothing in float32, which resolves 6e-8, nor in a caption.
@@ -80,7 +79,7 @@ class Scorer:
         self.embeddings = None if matcher is None else Remembered(matcher.encode_text)
         self.probabilities = None if classifier is None else Remembered(classifier.probability)
 
-    def begin_token(self, texts: list[str], sources: Tensor | None, options: GuidanceOptions) -> None:
+    def begin_token(self, texts: list[str], sources: Tensor | None, options: DecodingOptions) -> None:
         """Sets the texts to be continued, one per row.
 
         sources : Tensor, shape = (rows, d), embedding of what each text is about; None without a matcher
@@ -89,10 +88,7 @@ class Scorer:
         self.strip = not options.prompt_in_text
         self.sources = sources
         self.classifies = self.probabilities is not None and options.classifier_scale > 0
-        # How far behind the best fit a text may lie and still gain a share of the target through the classifier.
-        self.reach = options.classifier_scale + options.temperature * math.log(1 / NEGLIGIBLE)
-        if self.embeddings is None or options.combine == "losses":
-            self.reach = math.inf
+        self.reach = options.reach(NEGLIGIBLE)
         shape, device = (len(texts), self.language_model.vocabulary_size), self.language_model.device
         self.matching = torch.full(shape, torch.nan, device=device)
         self.probability = torch.full(shape, torch.nan, device=device)

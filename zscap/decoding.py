@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 from itertools import islice
 
 import pandas as pd
@@ -11,13 +12,13 @@ import torch
 from torch import Tensor
 
 from .candidates import Classifier, Matcher, Scorer
-from .errors import ZscapError
-from .guidance import guide
-from .guidance.target import Iteration
+from .errors import InvalidOption, ZscapError
+from .guidance import Iteration, Proposal, guide
+from .keywords import Keywords, prompt_with
 from .language_model import LanguageModel, State
-from .options import GuidanceOptions, SteeringOptions
-from .penalties import penalise, plausible
-from .search import BeamSearch, Hypothesis
+from .options import DecodingOptions, SteeringOptions
+from .penalties import plausible
+from .search import BeamSearch, Hypothesis, Task
 from .sources import Source, source_name
 
 
@@ -26,6 +27,7 @@ class Caption:
     """What was written about one source. A network that is absent gives None."""
 
     source: str
+    prompt: str = ""  # keywords included
     text: str = ""  # what a reader sees and what is scored
     continuation: str = ""  # what was generated after the prompt
     tokens: tuple[int, ...] = ()  # ids of the continuation
@@ -83,7 +85,7 @@ class Captioner:
         *,
         matcher: Matcher | None = None,
         classifier: Classifier | None = None,
-        options: GuidanceOptions | None = None,
+        options: DecodingOptions | None = None,
         batch_size: int = 16,
     ):
         self.language_model = language_model
@@ -92,6 +94,7 @@ class Captioner:
         self.options = options or SteeringOptions()
         self.batch_size = batch_size
         self.scorer = Scorer(language_model, matcher, classifier)
+        self._keywords = lru_cache(maxsize=4)(partial(Keywords, matcher=matcher))
 
     def __call__(self, sources: Source | list[Source], **changes) -> Caption | list[Caption]:
         """One caption for one source, a list for a list, in its order.
@@ -115,22 +118,21 @@ class Captioner:
         """Captions in the order of `sources`, each as soon as it and those before it are done."""
         options = self.options.override(**changes)
         names: list[str] = []
-        embeddings: dict[int, Tensor | None] = {}
         done: dict[int, Caption] = {}
 
-        def readable() -> Iterator[int]:
+        def readable() -> Iterator[Task]:
             for place, source in enumerate(sources):
                 names.append(source_name(source))
                 try:
-                    # One by one: an embedding must not depend on what else is in the batch.
-                    embeddings[place] = self._encode(source)
-                    yield place
+                    yield self._task(place, source, options)
+                except InvalidOption:
+                    raise  # the fault is not this source's
                 except ZscapError as error:
                     done[place] = Caption(names[place], error=error)
 
         told = 0
-        for place, beam in self._decode(readable(), embeddings, options):
-            done[place] = self._caption(names[place], beam, embeddings.pop(place), options)
+        for task, beam in self._decode(readable(), options):
+            done[task.place] = self._caption(names[task.place], task, beam, options)
             while told in done:
                 yield done.pop(told)
                 told += 1
@@ -138,75 +140,79 @@ class Captioner:
 
     def steps(self, source: Source, **changes) -> list[Step]:
         """The loop over one source, token by token: what was proposed, how it scored, what guidance made of it."""
+        options = self.options.override(**changes)
         steps: list[Step] = []
-        list(self._decode(iter([0]), {0: self._encode(source)}, self.options.override(**changes), steps))
+        list(self._decode(iter([self._task(0, source, options)]), options, steps))
         return steps
+
+    def _task(self, place: int, source: Source, options: DecodingOptions) -> Task:
+        """A source made ready by itself: nothing about it may depend on what else is in the batch."""
+        embedding = None
+        if self.matcher is not None:
+            embedding = self.matcher.encode_source([source])[0].to(self.language_model.device)
+        keywords: list[str] = []
+        if options.num_keywords:
+            if embedding is None:
+                raise InvalidOption(
+                    f"num_keywords={options.num_keywords}: a matcher chooses keywords, and there is none; set it to 0"
+                )
+            keywords = self._keywords(options.keywords).best(embedding, options.num_keywords)
+        prompt = prompt_with(keywords, options)
+        state = self.language_model.begin(prompt, source)
+        length = state.tokens.shape[1]
+        self.language_model.check_room(length, options.room(length))
+        return Task(place, prompt, state, options.room(length), embedding)
 
     @torch.no_grad()
     def _decode(
-        self,
-        sources: Iterator[int],
-        embeddings: dict[int, Tensor | None],
-        options: GuidanceOptions,
-        watch: list[Step] | None = None,
-    ) -> Iterator[tuple[int, list[Hypothesis]]]:
-        """The main loop. Each source's final beam, best first, once it has ended; the next source takes its place."""
+        self, tasks: Iterator[Task], options: DecodingOptions, watch: list[Step] | None = None
+    ) -> Iterator[tuple[Task, list[Hypothesis]]]:
+        """The main loop. Each task's final beam, best first, once it has ended; the next task takes its place."""
         lm, scorer = self.language_model, self.scorer
-        end_id = lm.end_id(options.end_token)
-        prompt = lm.begin(options.prompt, options.max_new_tokens)
-        state = prompt.repeat(0)
-        search = BeamSearch(options.beam_size, end_id, options.max_new_tokens)
+        end_ids = [lm.end_id(token) for token in options.end_tokens]
+        search = BeamSearch(options.beam_size, end_ids)
+        state = None
         while True:
-            newcomers = list(islice(sources, self.batch_size - len(search.beams)))
+            newcomers = list(islice(tasks, self.batch_size - len(search.beams)))
             search.begin(newcomers)
-            state = state.join(prompt.repeat(len(newcomers)))
-            if not len(state):
+            if not search.rows:
                 return
-            logits0, cache = lm.forward(state.last, state.context, state.padding)
-            log_p0 = logits0.log_softmax(-1)
+            state = State.joined([*([] if state is None else [state]), *(task.state for task in newcomers)])
+            logits, cache = lm.forward(state)
+            log_p0 = logits.log_softmax(-1)
             possible = plausible(log_p0, options.min_p)
-            scorer.begin_token(*self._rows(state, search.rows, embeddings, options), options)
-            iterations: list[Iteration] = []
-            logits = guide(logits0, possible, state, lm, scorer, options, None if watch is None else iterations)
-            first = torch.tensor([generated == 0 for _, generated in search.rows], device=lm.device)
-            logits = penalise(logits, state.tokens, state.padding, first, end_id, options)
-            log_p = options.fusion_scale * logits.log_softmax(-1) + (1 - options.fusion_scale) * log_p0
-            log_p = log_p.where(possible, -torch.inf).log_softmax(-1)
+            generated = torch.tensor([len(tokens) for _, tokens in search.rows], device=lm.device)
+            scorer.begin_token(*self._texts(search, options), options)
+            proposal = Proposal(logits, log_p0, possible, generated, state, cache, end_ids, lm, scorer)
+            log_p = guide(proposal, options)
             if watch is not None:
-                watch.append(Step(scorer.texts, log_p0, log_p, iterations, lm.pieces))
+                watch.append(Step(scorer.texts, log_p0, log_p, proposal.watched, lm.pieces))
             state = search.advance(state, cache, log_p, log_p0)
             yield from search.ended()
 
-    def _rows(
-        self, state: State, rows: list[tuple[int, int]], embeddings: dict[int, Tensor | None], options: GuidanceOptions
-    ) -> tuple[list[str], Tensor | None]:
+    def _texts(self, search: BeamSearch, options: DecodingOptions) -> tuple[list[str], Tensor | None]:
         """The text that each row continues, and its source's embedding, (rows, d)."""
         texts = [
-            self.language_model.text(tokens[padding if options.prompt_in_text else len(tokens) - generated :])
-            for tokens, padding, (_, generated) in zip(state.tokens.tolist(), state.padding.tolist(), rows, strict=True)
+            self.language_model.text(tokens, task.prompt if options.prompt_in_text else "")
+            for task, tokens in search.rows
         ]
-        return texts, None if self.matcher is None else torch.stack([embeddings[source] for source, _ in rows])
+        return texts, None if self.matcher is None else torch.stack([task.embedding for task, _ in search.rows])
 
-    def _encode(self, source: Source) -> Tensor | None:
-        """The source's embedding, (d,); None without a matcher."""
-        return None if self.matcher is None else self.matcher.encode_source([source])[0].to(self.language_model.device)
-
-    def _caption(
-        self, name: str, beam: list[Hypothesis], embedding: Tensor | None, options: GuidanceOptions
-    ) -> Caption:
+    def _caption(self, name: str, task: Task, beam: list[Hypothesis], options: DecodingOptions) -> Caption:
         """The hypothesis of a beam whose text, without the prompt, fits its source best; scored as a caption."""
-        continuations = [self.language_model.continuation(options.prompt, hypothesis.tokens) for hypothesis in beam]
+        continuations = [self.language_model.continuation(task.prompt, hypothesis.tokens) for hypothesis in beam]
         best = 0
-        if embedding is not None and len(beam) > 1:
-            best = int(self.scorer.fit(continuations, embedding).argmax())
+        if task.embedding is not None and len(beam) > 1:
+            best = int(self.scorer.fit(continuations, task.embedding).argmax())
         chosen, continuation = beam[best], continuations[best]
-        text = options.prompt + continuation if options.prompt_in_text else continuation.strip()
+        text = task.prompt + continuation if options.prompt_in_text else continuation.strip()
         return Caption(
             name,
+            task.prompt,
             text,
             continuation,
             chosen.tokens,
-            matching=None if embedding is None else self.scorer.fit([text], embedding).item(),
+            matching=None if task.embedding is None else self.scorer.fit([text], task.embedding).item(),
             classifier=None if self.classifier is None else self.scorer.probabilities([text]).item(),
             log_likelihood=chosen.unguided / len(chosen.tokens),
         )

@@ -7,7 +7,7 @@ import json
 import math
 import typing
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from .errors import InvalidOption, suggestion
 
@@ -30,31 +30,19 @@ def _text(default):
 
 
 @dataclass(frozen=True, kw_only=True)
-class GuidanceOptions:
-    """What every guidance by matcher and classifier shares: prompt, search, candidates, target, penalties.
+class DecodingOptions:
+    """What every way of decoding has: a prompt, perhaps with keywords in front, and candidates whose texts are scored.
 
-    The defaults are the settings of the authors' released runs (METHODS 1; arXiv 2309.03884).
-    `classifier_scale=0` leaves the classifier out of the target.
+    Keywords are those of the names in `keywords` that fit the source best; () stands for zscap's own list.
     """
 
     prompt: str = _text("Audio of a")
     prompt_in_text: bool = True  # the prompt is part of what a reader sees and of the texts that are scored
-    max_new_tokens: int = _at_least(1, 8)
-    beam_size: int = _at_least(1, 1)
+    num_keywords: int = _at_least(0, 0)
+    keyword_prompt: str = _text("Objects: ")  # what stands before the keywords, and they before the prompt
+    keywords: tuple[str, ...] = _option((), "names, none of them empty", all)
     num_candidates: int = _at_least(1, 512)  # tokens whose texts are scored; at most the vocabulary
-    temperature: float = _positive(0.01)  # of the softmax that turns candidates' scores into a target
-    matching_scale: float = _at_least(0, 1.0)  # lambda1: weight of the target's cross-entropy
-    classifier_scale: float = _at_least(0, 0.015)  # lambda2
-    combine: Literal["scores", "losses"] = "scores"  # one target of the summed scores | one cross-entropy per guide
-    fusion_scale: float = _option(0.99, "between 0 and 1", lambda value: 0 <= value <= 1)  # p**scale * p0**(1 - scale)
-    # tokens that the unguided model finds less probable than min_p times its most probable one are out; 0 is off
-    min_p: float = _option(0.0, "at least 0 and under 1", lambda value: 0 <= value < 1)
-    repetition_penalty: float = _positive(1.0)  # of each of the last four tokens; 1 is off
-    end_token: str = _text(".")
-    end_boost: float = _positive(1.01)  # of the end token, from the second token on
-    start_penalty: float = _positive(1.6)  # of the end token as first token
-    forbidden_tokens: tuple[int, ...] = _option((), "token ids, 0 or more", lambda ids: all(i >= 0 for i in ids))
-    forbidden_penalty: float = _positive(20.0)
+    classifier_scale: float = _at_least(0, 0.015)  # 0 leaves the classifier out
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
@@ -87,9 +75,46 @@ class GuidanceOptions:
         if _types(cls)[name] is str or typing.get_origin(_types(cls)[name]) is Literal:
             return text
         try:
-            return json.loads(text.lower())  # "True" as Python writes it, too
+            return json.loads({"True": "true", "False": "false"}.get(text, text))
         except json.JSONDecodeError:
             raise InvalidOption(f"{name}={text}: must be {_type_name(_types(cls)[name])}") from None
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuidanceOptions(DecodingOptions):
+    """What guidance by a target over the candidates shares: search, target, penalties.
+
+    The defaults are the settings of the authors' released runs (METHODS 1; arXiv 2309.03884).
+    """
+
+    max_new_tokens: int = _at_least(1, 8)
+    beam_size: int = _at_least(1, 1)
+    temperature: float = _positive(0.01)  # of the softmax that turns candidates' scores into a target
+    matching_scale: float = _at_least(0, 1.0)  # lambda1: weight of the target's cross-entropy
+    combine: Literal["scores", "losses"] = "scores"  # one target of the summed scores | one cross-entropy per guide
+    fusion_scale: float = _option(0.99, "between 0 and 1", lambda value: 0 <= value <= 1)  # p**scale * p0**(1 - scale)
+    # tokens that the unguided model finds less probable than min_p times its most probable one are out; 0 is off
+    min_p: float = _option(0.0, "at least 0 and under 1", lambda value: 0 <= value < 1)
+    repetition_penalty: float = _positive(1.0)  # of each of the last four tokens; 1 is off
+    end_token: str = _text(".")
+    end_boost: float = _positive(1.01)  # of the end token, from the second token on
+    start_penalty: float = _positive(1.6)  # of the end token as first token
+    forbidden_tokens: tuple[int, ...] = _option((), "token ids, 0 or more", lambda ids: all(i >= 0 for i in ids))
+    forbidden_penalty: float = _positive(20.0)
+
+    @property
+    def end_tokens(self) -> tuple[str, ...]:
+        return (self.end_token,)
+
+    def room(self, length: int) -> int:
+        """Tokens that may follow a prompt of `length` tokens."""
+        return self.max_new_tokens
+
+    def reach(self, share: float) -> float:
+        """How far behind the best match a text may lie and still gain `share` of the target through the classifier."""
+        if self.combine == "losses":
+            return math.inf
+        return self.classifier_scale + self.temperature * math.log(1 / share)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +135,43 @@ class SteeringOptions(GuidanceOptions):
 class ProximalOptions(GuidanceOptions):
     """Steering without gradients: each token's distribution in closed form (METHODS 4)."""
 
-    kappa: float = _positive(
-        0.6
-    )  # weight of KL(guided || unguided): small follows the target, large the language model
+    kappa: float = _positive(0.6)  # weight of KL(guided || unguided): small follows the target, large the model
+
+
+@dataclass(frozen=True, kw_only=True)
+class MagicOptions(DecodingOptions):
+    """ZerAuCap: keywords in the prompt, and MAGIC search, which adds up scores token by token (METHODS 3).
+
+    The defaults are the settings of the authors' released runs (arXiv 2311.08396). The classifier's probability, which
+    they do not have, is added to a candidate's score `classifier_scale` times.
+    """
+
+    prompt: str = _text("This is a sound of ")
+    prompt_in_text: bool = False
+    num_keywords: int = _at_least(0, 2)
+    num_candidates: int = _at_least(1, 45)
+    classifier_scale: float = _at_least(0, 0.0)
+    alpha: float = _option(0.0, "between 0 and 1", lambda value: 0 <= value <= 1)  # weight against repetition
+    beta: float = _at_least(0, 0.5)  # weight of the match
+    logit_scale: float = _positive(10.0)  # of the cosines in their softmax over the candidates
+    max_length: int = _at_least(2, 78)  # tokens, prompt included
+    end_tokens: tuple[str, ...] = _option((".", "!", "?"), "texts, at least one", lambda texts: texts and all(texts))
+    end_penalty: float = _at_least(0, 0.1)  # a factor of ending tokens' scores, times the number of tokens so far
+    min_p: ClassVar[float] = 0.0
+    beam_size: ClassVar[int] = 1
+
+    def room(self, length: int) -> int:
+        """Tokens that may follow a prompt of `length` tokens.
+
+        Raises:
+            InvalidOption: the prompt leaves none.
+        """
+        if length >= self.max_length:
+            raise InvalidOption(f"max_length={self.max_length}: the prompt has {length} tokens; allow for more")
+        return self.max_length - length
+
+    def reach(self, share: float) -> float:
+        return math.inf
 
 
 def _types(options: type) -> dict[str, type]:
@@ -143,7 +202,7 @@ def _typed(name: str, value, kind):
             if math.isfinite(value):
                 return float(value)
         elif not isinstance(value, str):
-            return tuple(_typed(name, item, int) for item in value)
+            return tuple(_typed(name, item, typing.get_args(kind)[0]) for item in value)
     except (TypeError, ValueError, OverflowError):
         pass
     raise InvalidOption(f"{name}={value!r}: must be {_type_name(kind)}")
@@ -157,4 +216,5 @@ def _type_name(kind) -> str:
         int: "a whole number",
         float: "a finite number",
         str: "a text",
+        tuple[str, ...]: 'a list of texts, e.g. ["dog", "rain"]',
     }.get(kind, "a list of whole numbers, e.g. [13, 25]")

@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from .language_model import Context, State
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """A source to be captioned: where its caption belongs, and how its text begins."""
+
+    place: int
+    prompt: str
+    state: State  # one row
+    max_new_tokens: int
+    embedding: Tensor | None = None  # the source's, (d,); None without a matcher
 
 
 @dataclass(frozen=True)
@@ -26,25 +37,28 @@ class Hypothesis:
 
 
 class BeamSearch:
-    """Keeps, for each source, the `beam_size` hypotheses of highest mean log-probability per token.
+    """Keeps, for each task, the `beam_size` hypotheses of highest mean log-probability per token.
 
     An ended hypothesis stays in its beam and competes with the score it has, as in the authors' released code.
-    Sources come and go, so those of one batch may be at different lengths. `rows` is a list of (source, tokens
-    generated so far), one for each row of the batch.
+    Tasks come and go, so those of one batch may be at different lengths. `rows` is a list of (task, tokens generated
+    so far), one for each row of the batch.
+
+    Args:
+        beam_size: hypotheses of each task.
+        end_ids: tokens after which a text has ended.
     """
 
-    def __init__(self, beam_size: int, end_id: int, max_new_tokens: int):
+    def __init__(self, beam_size: int, end_ids: Collection[int]):
         self.beam_size = beam_size
-        self.end_id = end_id
-        self.max_new_tokens = max_new_tokens
-        self.beams: dict[int, list[Hypothesis]] = {}  # by source
-        self.rows: list[tuple[int, int]] = []
+        self.end_ids = end_ids
+        self.beams: dict[Task, list[Hypothesis]] = {}
+        self.rows: list[tuple[Task, tuple[int, ...]]] = []
 
-    def begin(self, sources: Iterable[int]) -> None:
-        """Sources whose texts begin, one row each after those that are there."""
-        for source in sources:
-            self.beams[source] = [Hypothesis(row=len(self.rows))]
-            self.rows.append((source, 0))
+    def begin(self, tasks: Iterable[Task]) -> None:
+        """Tasks whose texts begin, one row each after those that are there."""
+        for task in tasks:
+            self.beams[task] = [Hypothesis(row=len(self.rows))]
+            self.rows.append((task, ()))
 
     def advance(self, state: State, cache: Context, log_p: Tensor, log_p0: Tensor) -> State:
         """The state of the rows that go on, each one token longer.
@@ -56,7 +70,7 @@ class BeamSearch:
         columns = best.indices, best.values, log_p0.gather(1, best.indices)
         extensions = list(zip(*(column.tolist() for column in columns), strict=True))
         self.rows, kept, tokens = [], [], []
-        for source, beam in self.beams.items():
+        for task, beam in self.beams.items():
             pool = [hypothesis for hypothesis in beam if hypothesis.row is None]
             for old in beam:
                 if old.row is not None:
@@ -66,13 +80,13 @@ class BeamSearch:
                     ]
             beam[:] = sorted(pool, key=lambda hypothesis: -hypothesis.score)[: self.beam_size]
             for place, hypothesis in enumerate(beam):
-                if hypothesis.tokens[-1] == self.end_id or len(hypothesis.tokens) == self.max_new_tokens:
+                if hypothesis.tokens[-1] in self.end_ids or len(hypothesis.tokens) == task.max_new_tokens:
                     beam[place] = replace(hypothesis, row=None)
                 else:
                     beam[place] = replace(hypothesis, row=len(kept))
                     kept.append(hypothesis.row)
                     tokens.append(hypothesis.tokens[-1])
-                    self.rows.append((source, len(hypothesis.tokens)))
+                    self.rows.append((task, hypothesis.tokens))
         device = state.tokens.device
         return state.extend(
             torch.tensor(kept, dtype=torch.long, device=device),
@@ -80,7 +94,7 @@ class BeamSearch:
             cache,
         )
 
-    def ended(self) -> list[tuple[int, list[Hypothesis]]]:
-        """The sources whose hypotheses have all ended, with their beams; they leave the search."""
-        sources = [source for source, beam in self.beams.items() if all(h.row is None for h in beam)]
-        return [(source, self.beams.pop(source)) for source in sources]
+    def ended(self) -> list[tuple[Task, list[Hypothesis]]]:
+        """The tasks whose hypotheses have all ended, with their beams; they leave the search."""
+        tasks = [task for task, beam in self.beams.items() if all(h.row is None for h in beam)]
+        return [(task, self.beams.pop(task)) for task in tasks]

@@ -1,12 +1,19 @@
 """Ways to bend the next-token distribution; the class of the options says which one runs."""
 
-from ..options import GuidanceOptions, ProximalOptions, SteeringOptions
+from torch import Tensor
+
+from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
+from .magic import magic
+from .proposal import Iteration, Proposal
 from .proximal import propose
 from .steering import steer
+from .target import targets_of
 
-GUIDANCE = {SteeringOptions: steer, ProximalOptions: propose}
+GUIDANCE = {SteeringOptions: steer, ProximalOptions: propose, MagicOptions: magic}
+
+__all__ = ["GUIDANCE", "Iteration", "Proposal", "guide", "targets_of"]
 
 
-def guide(logits, possible, state, language_model, scorer, options: GuidanceOptions, watch=None):
-    """Guided logits, shape (rows, vocabulary), from the unguided ones; the arguments are those of `steer`."""
-    return GUIDANCE[type(options)](logits, possible, state, language_model, scorer, options, watch)
+def guide(proposal: Proposal, options: DecodingOptions) -> Tensor:
+    """What the search sees of the next token: log-probabilities, shape (rows, vocabulary)."""
+    return GUIDANCE[type(options)](proposal, options)

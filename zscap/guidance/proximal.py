@@ -7,43 +7,26 @@ import math
 import torch
 from torch import Tensor
 
-from ..candidates import Scorer
-from ..language_model import LanguageModel, State
 from ..options import ProximalOptions
-from .target import Iteration, targets_of
+from .proposal import Proposal
+from .target import targets_of
 
 NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten are taken
 
 
-def propose(
-    logits: Tensor,
-    possible: Tensor,
-    state: State,
-    language_model: LanguageModel,
-    scorer: Scorer,
-    options: ProximalOptions,
-    watch: list[Iteration] | None = None,
-) -> Tensor:
-    """Guided logits, shape (rows, vocabulary), from the unguided ones: no forward, no backward.
+def propose(proposal: Proposal, options: ProximalOptions) -> Tensor:
+    """Log-probabilities of the next token, shape (rows, vocabulary): no second forward, no backward.
 
     Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kappa KL(p || p0) over distributions p, the
-    objective of gradient steering. Without a guide the logits come back as they are.
-
-    possible : bool Tensor, shape = (rows, vocabulary), the tokens that may be chosen at all
+    objective of gradient steering. Without a guide p is p0.
     """
-    if not scorer.has_guides:
-        return logits
-    log_p0 = logits.log_softmax(-1)
-    k = min(options.num_candidates, int(possible.sum(-1).max()))
-    candidates = log_p0.where(possible, -torch.inf).topk(k).indices
-    matching, probability = scorer(candidates, possible.gather(1, candidates))
-    targets = targets_of(matching, probability, options)
-    if watch is not None:
-        watch.append(Iteration(log_p0, candidates, matching, probability, targets))
-    target = torch.zeros_like(log_p0)
-    for weight, share in targets:
-        target.scatter_add_(1, candidates, weight * share.to(target))
-    return solve(log_p0, target, options.kappa)
+    if not proposal.scorer.has_guides:
+        return proposal.finish(proposal.logits, options)
+    look = proposal.look(proposal.log_p, options.num_candidates)
+    target = torch.zeros_like(proposal.log_p)
+    for weight, share in targets_of(look, options):
+        target.scatter_add_(1, look.candidates, weight * share.to(target))
+    return proposal.finish(solve(proposal.log_p, target, options.kappa), options)
 
 
 def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:

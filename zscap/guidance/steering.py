@@ -5,39 +5,27 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from ..candidates import Scorer
-from ..language_model import LanguageModel, State
 from ..options import SteeringOptions
-from .target import Iteration, targets_of
+from .proposal import Proposal
+from .target import targets_of
 
 
-def steer(
-    logits: Tensor,
-    possible: Tensor,
-    state: State,
-    language_model: LanguageModel,
-    scorer: Scorer,
-    options: SteeringOptions,
-    watch: list[Iteration] | None = None,
-) -> Tensor:
-    """Guided logits, shape (rows, vocabulary), from the unguided ones (arXiv 2309.03884, section 3).
+def steer(proposal: Proposal, options: SteeringOptions) -> Tensor:
+    """Log-probabilities of the next token, shape (rows, vocabulary) (arXiv 2309.03884, section 3).
 
     Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kl_scale KL(p || p0) over shifts of the
     context's keys and values. The shifts serve this one token; the state keeps its context. Without a guide or with
-    num_iterations=0 the logits come back as they are.
-
-    possible : bool Tensor, shape = (rows, vocabulary), the tokens that may be chosen at all
+    num_iterations=0 nothing is shifted.
     """
-    if options.num_iterations == 0 or not scorer.has_guides:
-        return logits
-    log_p0 = logits.log_softmax(-1)
-    context = [tensor for layer in state.context for tensor in layer]
+    if options.num_iterations == 0 or not proposal.scorer.has_guides:
+        return proposal.finish(proposal.logits, options)
+    context = [tensor for layer in proposal.state.context for tensor in layer]
     shifts = [torch.zeros_like(tensor) for tensor in context]
-    k = min(options.num_candidates, int(possible.sum(-1).max()))
 
     def shifted() -> Tensor:
         tensors = [tensor + shift for tensor, shift in zip(context, shifts, strict=True)]
-        return language_model.forward(state.last, list(zip(tensors[::2], tensors[1::2], strict=True)), state.padding)[0]
+        layers = list(zip(tensors[::2], tensors[1::2], strict=True))
+        return proposal.language_model.forward(proposal.state, layers)[0]
 
     for iteration in range(options.num_iterations):
         # At a constant step a large one overshoots and swings around what it seeks.
@@ -45,22 +33,18 @@ def steer(
         shifts = [shift.requires_grad_() for shift in shifts]
         with torch.enable_grad():
             log_p = shifted().log_softmax(-1)
-            candidates = log_p.detach().where(possible, -torch.inf).topk(k).indices
             with torch.no_grad():
-                matching, probability = scorer(candidates, possible.gather(1, candidates))
-                targets = targets_of(matching, probability, options)
-            loss = options.kl_scale * (log_p.exp() * (log_p - log_p0)).sum()
-            for weight, target in targets:
-                loss = loss - weight * (target * log_p.gather(1, candidates)).sum()
+                look = proposal.look(log_p.detach(), options.num_candidates)
+            loss = options.kl_scale * (log_p.exp() * (log_p - proposal.log_p)).sum()
+            for weight, target in targets_of(look, options):
+                loss = loss - weight * (target * log_p.gather(1, look.candidates)).sum()
             # Rows are independent: the gradient of the summed loss is each row's own.
             gradients = torch.autograd.grad(loss, shifts)
-        if watch is not None:
-            watch.append(Iteration(log_p.detach(), candidates, matching, probability, targets))
         shifts = [
             shift.detach() - left * options.step_size * _scaled(gradient, options.gradient_norm_power)
             for shift, gradient in zip(shifts, gradients, strict=True)
         ]
-    return shifted()
+    return proposal.finish(shifted(), options)
 
 
 def _scaled(gradient: Tensor, power: float) -> Tensor:

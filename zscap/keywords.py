@@ -1,0 +1,67 @@
+"""Audio context keywords: the names that fit a source best, put before the prompt (METHODS 3; arXiv 2311.08396)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+from torch import Tensor
+
+from .candidates import Matcher
+from .errors import InvalidData
+from .options import DecodingOptions
+
+BUNDLED = Path(__file__).parent / "assets" / "keywords.txt"
+
+
+class Keywords:
+    """Names that are embedded once.
+
+    Args:
+        names: to choose from; () stands for zscap's own list.
+        matcher: of sources and names.
+    """
+
+    def __init__(self, names: tuple[str, ...], matcher: Matcher):
+        self.names = names or read_keywords(BUNDLED)
+        self.embeddings = matcher.encode_text(list(self.names))
+
+    def best(self, source: Tensor, number: int) -> list[str]:
+        """The `number` names of highest cosine with a source's embedding, (d,), the best first."""
+        # Sums of products rather than a matrix product, which rounds with the number of rows.
+        fit = (self.embeddings.to(source) * source).sum(-1)
+        return [self.names[place] for place in fit.topk(min(number, len(self.names))).indices.tolist()]
+
+
+def prompt_with(keywords: list[str], options: DecodingOptions) -> str:
+    """The prompt after its keywords: "Objects: dog, and a bark. This is a sound of "."""
+    if not keywords:
+        return options.prompt
+    *others, last = keywords
+    article = "an" if last[0].lower() in "aeiou" else "a"
+    listed = "".join(f"{name}, " for name in others) + ("and " if others else "") + f"{article} {last}"
+    return f"{options.keyword_prompt}{listed}. {options.prompt}"
+
+
+def read_keywords(path: str | Path) -> tuple[str, ...]:
+    """Names of a file, none twice: a text with one name a line, or AudioSet's class_labels_indices.csv.
+
+    AudioSet's `display_name` may hold several names with commas between them; they count one by one, as in the authors'
+    released code.
+
+    Raises:
+        InvalidData: no such file, no such column, or no names.
+    """
+    path = Path(path)
+    try:
+        if path.suffix == ".csv":
+            lines = ",".join(pd.read_csv(path)["display_name"]).split(",")
+        else:
+            lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError, KeyError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+        reason = " ".join(str(error).split())
+        raise InvalidData(f"{path}: no keywords can be read ({reason}); give a text with one name a line") from None
+    names = tuple(dict.fromkeys(name.strip() for name in lines if name.strip()))
+    if not names:
+        raise InvalidData(f"{path}: holds no name; give a text with one name a line")
+    return names
