@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, partial
 from itertools import islice
 
@@ -35,6 +35,13 @@ class Caption:
     classifier: float | None = None  # probability of the wanted property
     log_likelihood: float | None = None  # mean per token under the unguided language model
     error: ZscapError | None = None  # why there is no text
+
+
+def rank(caption: Caption, options: DecodingOptions) -> float:
+    """What whole captions of one source are compared by: matcher and classifier, else the language model."""
+    if caption.matching is None and caption.classifier is None:
+        return caption.log_likelihood
+    return (caption.matching or 0.0) + options.classifier_scale * (caption.classifier or 0.0)
 
 
 @dataclass(frozen=True)
@@ -124,15 +131,26 @@ class Captioner:
             for place, source in enumerate(sources):
                 names.append(source_name(source))
                 try:
-                    yield self._task(place, source, options)
+                    task = self._task(place, source, options)
                 except InvalidOption:
                     raise  # the fault is not this source's
                 except ZscapError as error:
                     done[place] = Caption(names[place], error=error)
+                    continue
+                yield task
+                for draft in range(1, options.num_drafts):
+                    # A draft's own seed: what is drawn does not depend on the batch.
+                    drawing = torch.Generator().manual_seed(options.seed * 1_000_003 + draft)
+                    yield replace(task, drawing=drawing)
 
         told = 0
+        drafts: dict[int, list[Caption]] = {}
         for task, beam in self._decode(readable(), options):
-            done[task.place] = self._caption(names[task.place], task, beam, options)
+            made = drafts.setdefault(task.place, [])
+            made.append(self._caption(names[task.place], task, beam, options))
+            if len(made) < options.num_drafts:
+                continue
+            done[task.place] = max(drafts.pop(task.place), key=lambda caption: rank(caption, options))
             while told in done:
                 yield done.pop(told)
                 told += 1
@@ -170,7 +188,7 @@ class Captioner:
         """The main loop. Each task's final beam, best first, once it has ended; the next task takes its place."""
         lm, scorer = self.language_model, self.scorer
         end_ids = [lm.end_id(token) for token in options.end_tokens]
-        search = BeamSearch(options.beam_size, end_ids)
+        search = BeamSearch(options.beam_size, end_ids, options.draft_temperature)
         state = None
         while True:
             newcomers = list(islice(tasks, self.batch_size - len(search.beams)))

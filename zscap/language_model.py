@@ -137,8 +137,8 @@ class LanguageModel:
         room = self.room
         if room is not None and length + more > room:
             raise InvalidOption(
-                f"max_new_tokens={more} (max_length={length + more}): after {length} tokens of prompt the language model "
-                f"takes at most {room - length}"
+                f"max_new_tokens={more} (max_length={length + more}): "
+                f"after {length} tokens of prompt the language model takes at most {room - length}"
             )
 
     def forward(self, state: State, context: Context | None = None) -> tuple[Tensor, Context]:

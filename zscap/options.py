@@ -43,6 +43,9 @@ class DecodingOptions:
     keywords: tuple[str, ...] = _option((), "names, none of them empty", all)
     num_candidates: int = _at_least(1, 512)  # tokens whose texts are scored; at most the vocabulary
     classifier_scale: float = _at_least(0, 0.015)  # 0 leaves the classifier out
+    num_drafts: int = _at_least(1, 1)  # captions of one source, of which the best is kept; all but the first are drawn
+    draft_temperature: float = _positive(1.0)  # of the distribution that drafts are drawn from
+    seed: int = _at_least(0, 0)  # of the drawing
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
@@ -53,6 +56,11 @@ class DecodingOptions:
                     f"{option.name}={value!r}: must be {option.metadata['rule']}, e.g. {option.default!r}"
                 )
             object.__setattr__(self, option.name, value)
+        if self.num_drafts > 1 and self.beam_size > 1:
+            raise InvalidOption(
+                f"num_drafts={self.num_drafts} with beam_size={self.beam_size}: one of them must be 1; "
+                "drafts are drawn, beams are searched"
+            )
 
     def override(self, **changes) -> Self:
         """The same options with some changed, by name.

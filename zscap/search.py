@@ -20,6 +20,7 @@ class Task:
     state: State  # one row
     max_new_tokens: int
     embedding: Tensor | None = None  # the source's, (d,); None without a matcher
+    drawing: torch.Generator | None = None  # of a draft whose tokens are drawn; None takes the most probable
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,12 @@ class BeamSearch:
     Args:
         beam_size: hypotheses of each task.
         end_ids: tokens after which a text has ended.
+        temperature: of the distribution that drafts are drawn from.
     """
 
-    def __init__(self, beam_size: int, end_ids: Collection[int]):
+    def __init__(self, beam_size: int, end_ids: Collection[int], temperature: float = 1.0):
         self.beam_size = beam_size
+        self.temperature = temperature
         self.end_ids = end_ids
         self.beams: dict[Task, list[Hypothesis]] = {}
         self.rows: list[tuple[Task, tuple[int, ...]]] = []
@@ -66,6 +69,7 @@ class BeamSearch:
         cache : keys and values of all of the state's tokens
         log_p, log_p0 : Tensors, shape = (rows, vocabulary), guided and unguided log-probabilities
         """
+        log_p = self._drawn(log_p)
         best = log_p.topk(min(self.beam_size, log_p.shape[1]))
         columns = best.indices, best.values, log_p0.gather(1, best.indices)
         extensions = list(zip(*(column.tolist() for column in columns), strict=True))
@@ -93,6 +97,15 @@ class BeamSearch:
             torch.tensor(tokens, dtype=torch.long, device=device),
             cache,
         )
+
+    def _drawn(self, log_p: Tensor) -> Tensor:
+        """With Gumbel noise in the rows of drafts: there the largest is a draw from the distribution."""
+        log_p = log_p.clone()
+        for row, (task, _) in enumerate(self.rows):
+            if task.drawing is not None:
+                uniform = torch.rand(log_p.shape[1], generator=task.drawing, dtype=torch.float64)
+                log_p[row] = log_p[row] / self.temperature - uniform.log().neg().log().to(log_p)
+        return log_p
 
     def ended(self) -> list[tuple[Task, list[Hypothesis]]]:
         """The tasks whose hypotheses have all ended, with their beams; they leave the search."""
