@@ -1,4 +1,4 @@
-"""Several captions of a source, the best of which is kept."""
+"""Several captions of a source, ranked whole; and rewritten by a language model that is shown the best."""
 
 import pytest
 import tiny
@@ -6,6 +6,7 @@ import torch
 
 import zscap
 from zscap.decoding import rank
+from zscap.ranking import refine
 from zscap.search import BeamSearch, Task
 
 SOURCES = [f"clip {number}" for number in range(5)]
@@ -56,3 +57,31 @@ def test_without_guides_the_most_probable_draft_is_kept(captioner):
     alone = zscap.Captioner(captioner.language_model, options=OPTIONS)
     one, best = alone("clip"), alone("clip", num_drafts=30)
     assert best.log_likelihood >= one.log_likelihood
+
+
+def test_drafts_come_best_first(captioner):
+    drafts = captioner.drafts("clip 1", num_drafts=6)
+    ranks = [rank(caption, OPTIONS) for caption in drafts]
+    assert len(drafts) == 6 and ranks == sorted(ranks, reverse=True)
+    assert drafts[0] == captioner("clip 1", num_drafts=6)
+    (scored,) = captioner.score("clip 1", [drafts[2].text])
+    assert (scored.matching, scored.classifier) == (drafts[2].matching, drafts[2].classifier)
+
+
+def test_a_writer_is_shown_the_best_and_its_lines_are_ranked(captioner):
+    requests = []
+
+    def writer(prompt, seed):
+        requests.append((prompt, seed))
+        return f'1. a dog barks {seed}\n- a dog barks {seed}\n\n"rain on a roof {seed}"'
+
+    drafts = captioner.drafts("clip 2", num_drafts=4)
+    best = refine(captioner, "clip 2", writer, rounds=2, keep=3, number=2, kind="sound", num_drafts=4)
+    texts = [caption.text for caption in best]
+    expected = {f"{text} {seed}" for seed in (0, 1) for text in ("a dog barks", "rain on a roof")}
+    assert expected < set(texts) and len(texts) == len(set(texts)) == len({c.text for c in drafts} | expected)
+    assert rank(best[0], OPTIONS) >= rank(drafts[0], OPTIONS)
+    assert [seed for _, seed in requests] == [0, 1]
+    shown = [line for line in requests[0][0].splitlines() if line[:1] in "-0123456789" and line]
+    assert [line.split(" ", 1)[1] for line in shown] == [c.text for c in drafts[:3]][::-1]
+    assert all(f"{rank(c, OPTIONS):.3f}" in requests[0][0] for c in drafts[:3])

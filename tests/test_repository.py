@@ -22,7 +22,7 @@ LAYERS = [
     {"candidates", "penalties", "search"},
     {"guidance", "keywords"},
     {"decoding"},
-    {"presets"},
+    {"presets", "ranking"},
     {"cli"},
 ]
 

@@ -40,7 +40,7 @@ class Caption:
 def rank(caption: Caption, options: DecodingOptions) -> float:
     """What whole captions of one source are compared by: matcher and classifier, else the language model."""
     if caption.matching is None and caption.classifier is None:
-        return caption.log_likelihood
+        return caption.log_likelihood or 0.0
     return (caption.matching or 0.0) + options.classifier_scale * (caption.classifier or 0.0)
 
 
@@ -123,9 +123,24 @@ class Captioner:
 
     def stream(self, sources: Iterable[Source], **changes) -> Iterator[Caption]:
         """Captions in the order of `sources`, each as soon as it and those before it are done."""
-        options = self.options.override(**changes)
+        for drafts in self._drafts(sources, self.options.override(**changes)):
+            yield drafts[0]
+
+    def drafts(self, source: Source, **changes) -> list[Caption]:
+        """All `num_drafts` captions of one source, the best first (`rank`)."""
+        (drafts,) = self._drafts([source], self.options.override(**changes))
+        if drafts[0].error is not None:
+            raise drafts[0].error
+        return drafts
+
+    def score(self, source: Source, texts: list[str]) -> list[Caption]:
+        """Texts from elsewhere, scored as captions of a source; their log-likelihood is not known."""
+        embedding = self._encode(source)
+        return [self._scored(Caption(source_name(source), text=text), embedding) for text in texts]
+
+    def _drafts(self, sources: Iterable[Source], options: DecodingOptions) -> Iterator[list[Caption]]:
         names: list[str] = []
-        done: dict[int, Caption] = {}
+        done: dict[int, list[Caption]] = {}
 
         def readable() -> Iterator[Task]:
             for place, source in enumerate(sources):
@@ -135,7 +150,7 @@ class Captioner:
                 except InvalidOption:
                     raise  # the fault is not this source's
                 except ZscapError as error:
-                    done[place] = Caption(names[place], error=error)
+                    done[place] = [Caption(names[place], error=error)]
                     continue
                 yield task
                 for draft in range(1, options.num_drafts):
@@ -144,13 +159,12 @@ class Captioner:
                     yield replace(task, drawing=drawing)
 
         told = 0
-        drafts: dict[int, list[Caption]] = {}
+        made: dict[int, list[Caption]] = {}
         for task, beam in self._decode(readable(), options):
-            made = drafts.setdefault(task.place, [])
-            made.append(self._caption(names[task.place], task, beam, options))
-            if len(made) < options.num_drafts:
-                continue
-            done[task.place] = max(drafts.pop(task.place), key=lambda caption: rank(caption, options))
+            drafts = made.setdefault(task.place, [])
+            drafts.append(self._caption(names[task.place], task, beam, options))
+            if len(drafts) == options.num_drafts:
+                done[task.place] = sorted(made.pop(task.place), key=partial(rank, options=options), reverse=True)
             while told in done:
                 yield done.pop(told)
                 told += 1
@@ -165,9 +179,7 @@ class Captioner:
 
     def _task(self, place: int, source: Source, options: DecodingOptions) -> Task:
         """A source made ready by itself: nothing about it may depend on what else is in the batch."""
-        embedding = None
-        if self.matcher is not None:
-            embedding = self.matcher.encode_source([source])[0].to(self.language_model.device)
+        embedding = self._encode(source)
         keywords: list[str] = []
         if options.num_keywords:
             if embedding is None:
@@ -224,13 +236,18 @@ class Captioner:
             best = int(self.scorer.fit(continuations, task.embedding).argmax())
         chosen, continuation = beam[best], continuations[best]
         text = task.prompt + continuation if options.prompt_in_text else continuation.strip()
-        return Caption(
-            name,
-            task.prompt,
-            text,
-            continuation,
-            chosen.tokens,
-            matching=None if task.embedding is None else self.scorer.fit([text], task.embedding).item(),
-            classifier=None if self.classifier is None else self.scorer.probabilities([text]).item(),
-            log_likelihood=chosen.unguided / len(chosen.tokens),
+        likelihood = chosen.unguided / len(chosen.tokens)
+        return self._scored(
+            Caption(name, task.prompt, text, continuation, chosen.tokens, None, None, likelihood), task.embedding
+        )
+
+    def _encode(self, source: Source) -> Tensor | None:
+        """The source's embedding, (d,); None without a matcher."""
+        return None if self.matcher is None else self.matcher.encode_source([source])[0].to(self.language_model.device)
+
+    def _scored(self, caption: Caption, embedding: Tensor | None) -> Caption:
+        return replace(
+            caption,
+            matching=None if embedding is None else self.scorer.fit([caption.text], embedding).item(),
+            classifier=None if self.classifier is None else self.scorer.probabilities([caption.text]).item(),
         )
