@@ -1,11 +1,22 @@
-"""Recordings of every format, and everything that is wrong with a recording."""
+"""Recordings, images and video of every format, and everything that is wrong with one."""
 
+import av
 import numpy as np
 import pytest
 import soundfile
+from PIL import Image
 
 from zscap.errors import UnreadableSource
-from zscap.sources import find_audio, read_audio
+from zscap.sources import (
+    find_audio,
+    find_sources,
+    is_visual,
+    read_audio,
+    read_frames,
+    read_image,
+    read_video,
+    source_name,
+)
 
 RATE = 22_050
 
@@ -54,6 +65,8 @@ def test_arrays_are_sources_too():
         ((tone(0.5),), "not a source"),
         (5, "not a source"),
         ((np.ones(RATE, np.uint8), RATE), "uint8"),
+        (Image.new("RGB", (30, 20)), "image of 30 x 20 pixels: not a source of sound"),
+        ((Image.new("RGB", (30, 20)), Image.new("RGB", (30, 20))), "video of 2 frames: not a source of sound"),
     ],
 )
 def test_bad_sources_name_value_rule_and_fix(source, says):
@@ -92,3 +105,159 @@ def test_folders_are_walked_in_order(tmp_path):
         "alone.wav",
     ]
     assert "no audio in this folder" in found[4]
+
+
+def test_folders_are_walked_for_what_is_asked_for(tmp_path):
+    for name in ("one.wav", "two.PNG", "three.mp4", "notes.txt"):
+        (tmp_path / name).touch()
+    assert list(find_sources([tmp_path], ["image", "video"])) == [
+        str(tmp_path / "three.mp4"),
+        str(tmp_path / "two.PNG"),
+    ]
+    (tmp_path / "two.PNG").unlink()
+    (error,) = find_sources([tmp_path], ["image"])
+    assert "no image in this folder; looked for files named .png .jpg" in str(error)
+
+
+# Images
+
+
+def quarters() -> Image.Image:
+    """Red, green, blue and white quarters, left to right and top to bottom."""
+    image = Image.new("RGB", (60, 40))
+    for place, colour in (((0, 0), "red"), ((30, 0), "lime"), ((0, 20), "blue"), ((30, 20), "white")):
+        image.paste(Image.new("RGB", (30, 20), colour), place)
+    return image
+
+
+@pytest.mark.parametrize("suffix", ["png", "jpg", "webp", "bmp", "gif", "tiff"])
+def test_images_of_every_format(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    quarters().save(path)
+    image = read_image(path)
+    assert image.mode == "RGB" and image.size == (60, 40)
+    np.testing.assert_allclose(np.asarray(image)[10::20, 15::30], np.asarray(quarters())[10::20, 15::30], atol=4)
+
+
+def test_every_kind_of_pixel_becomes_rgb():
+    for mode in ("1", "L", "P", "RGBA", "CMYK", "YCbCr", "I;16"):
+        assert read_image(Image.new(mode, (8, 8))).mode == "RGB"
+    shades = Image.fromarray(np.linspace(0, 65_535, 256).astype(np.uint16)[None].repeat(16, axis=0))
+    assert shades.mode == "I;16"
+    assert np.asarray(read_image(shades))[0, :, 0].tolist() == list(range(256))
+
+
+@pytest.mark.parametrize(
+    ("orientation", "turned"), [(3, Image.ROTATE_180), (6, Image.ROTATE_270), (8, Image.ROTATE_90)]
+)
+def test_a_photograph_stands_as_it_was_held(tmp_path, orientation, turned):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    quarters().save(tmp_path / "a.png", exif=exif)
+    expected = quarters().transpose(turned)
+    with Image.open(tmp_path / "a.png") as opened:
+        assert read_image(opened).tobytes() == expected.tobytes()
+    assert read_image(tmp_path / "a.png").tobytes() == expected.tobytes()
+
+
+def test_images_that_cannot_be_read_are_named(tmp_path, monkeypatch):
+    quarters().save(tmp_path / "whole.png")
+    content = (tmp_path / "whole.png").read_bytes()
+    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.jpg").write_text("this is no image")
+    (tmp_path / "folder").mkdir()
+    for source, says in (
+        (tmp_path / "nowhere.png", r"nowhere\.png: no such file"),
+        (tmp_path / "folder", "folder: is a folder"),
+        (tmp_path / "text.jpg", r"text\.jpg: not readable as an image .* give a whole png"),
+        (tmp_path / "cut.png", r"cut\.png: not readable as an image \(.*truncated"),
+        (Image.new("RGB", (1, 100)), "image of 1 x 100 pixels: 1 x 100 pixels; give an image less than 100 times"),
+        (Image.new("RGB", (0, 0)), "0 x 0 pixels"),
+        ((np.ones(9), 9), r"array of shape \(9,\) at 9 Hz: not a source of an image"),
+        (None, "NoneType given as a source: not a source of an image"),
+    ):
+        with pytest.raises(UnreadableSource, match=says) as caught:
+            read_image(source)
+        assert "\n" not in str(caught.value)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
+    with pytest.raises(UnreadableSource, match=r"whole\.png: more than 0 million pixels; make it smaller"):
+        read_image(tmp_path / "whole.png")
+
+
+# Video
+
+
+def film(path, frames: int, codec: str = "libx264", rotation: int = 0, **options: str):
+    """Frames that grow brighter by 8, ten a second, with a key frame every 7."""
+    with av.open(str(path), "w", options=options) as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width, stream.height, stream.pix_fmt, stream.gop_size = 64, 48, "yuv420p", 7
+        stream.bit_rate = 4_000_000
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for place in range(frames):
+            image = Image.new("L", (64, 48), 8 * place).convert("RGB")
+            image.paste("white", (0, 0, 16, 48))  # the left
+            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        container.mux(stream.encode())
+    return path
+
+
+def places(frames) -> list[int]:
+    return [round(frame.getpixel((frame.width // 2, frame.height // 2))[0] / 8) for frame in frames]
+
+
+@pytest.mark.parametrize(
+    ("name", "codec"),
+    [("a.mp4", "libx264"), ("a.mov", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9")],
+)
+@pytest.mark.parametrize("wanted", [1, 4, 10, 30, 99])
+def test_frames_of_every_format_are_evenly_spaced(tmp_path, name, codec, wanted):
+    path = film(tmp_path / name, 30, codec)
+    frames = read_video(path, wanted)
+    assert places(frames) == np.linspace(0, 29, min(wanted, 30)).round().tolist()
+    assert {(frame.mode, frame.size) for frame in frames} == {("RGB", (64, 48))}
+    assert [frame.tobytes() for frame in read_video(str(path), wanted)] == [frame.tobytes() for frame in frames]
+
+
+@pytest.mark.parametrize(("rotation", "white"), [(90, (24, 60)), (-90, (24, 4)), (180, (60, 24))])
+def test_a_video_stands_as_it_was_held(tmp_path, rotation, white):
+    (frame,) = read_video(film(tmp_path / "a.mp4", 1, rotation=rotation), 3)
+    assert frame.size == ((64, 48) if rotation == 180 else (48, 64))
+    assert frame.getpixel(white)[0] > 200 and frame.getpixel((frame.width // 2, frame.height // 2))[0] < 50
+
+
+def test_videos_that_cannot_be_read_are_named(tmp_path):
+    whole = film(tmp_path / "whole.mp4", 30, movflags="faststart").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 9 // 10])
+    (tmp_path / "text.mp4").write_text("this is no video")
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16_000)
+        sound = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), "fltp", "mono")
+        sound.sample_rate = 16_000
+        container.mux([*stream.encode(sound), *stream.encode()])
+    (tmp_path / "head.mp4").write_bytes(whole[: len(whole) // 4])
+    for name, says in (
+        ("nowhere.mp4", "no such file"),
+        ("text.mp4", r"not readable as a video \(Invalid data"),
+        ("cut.mp4", "cut off before its last frame"),
+        ("sound.mp4", "holds no video"),
+        ("head.mp4", "holds no frames"),
+    ):
+        with pytest.raises(UnreadableSource, match=f"{name}: ({says})") as caught:
+            read_video(tmp_path / name, 3)
+        assert "\n" not in str(caught.value)
+
+
+def test_what_is_seen_in_a_source(tmp_path):
+    path = film(tmp_path / "a.mp4", 9)
+    quarters().save(tmp_path / "a.png")
+    frames = tuple(Image.new("RGB", (9, 9), (8 * place,) * 3) for place in range(9))
+    assert places(read_frames(path, 3)) == places(read_frames(frames, 3)) == [0, 4, 8]
+    assert len(read_frames(tmp_path / "a.png", 3)) == len(read_frames(quarters(), 3)) == 1
+    assert all(map(is_visual, (path, str(path), frames, quarters(), tmp_path / "a.PNG")))
+    assert not any(map(is_visual, ("a.wav", (tone(1), RATE), (), "a")))
+    names = ["video of 9 frames", "image of 60 x 40 pixels", str(path), "array of shape (5,) at 9 Hz"]
+    assert [source_name(source) for source in (frames, quarters(), path, (np.ones(5), 9))] == names
+    with Image.open(tmp_path / "a.png") as opened:
+        assert source_name(opened) == str(tmp_path / "a.png")

@@ -15,7 +15,7 @@ class ZscapError(Exception):
 
 
 class UnreadableSource(ZscapError):
-    """A recording that cannot be read, or holds nothing to caption."""
+    """A recording, image or video that cannot be read, or holds nothing to caption."""
 
 
 class InvalidOption(ZscapError, ValueError):

@@ -20,8 +20,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize, pad, scaled_dot_product_attention
 
-from ..errors import InvalidData, InvalidOption, MissingWeights, UnreadableSource
-from ..sources import Source, read_audio, source_name
+from ..errors import InvalidData, InvalidOption, MissingWeights
+from ..sources import Source, is_visual, read_audio, read_frames, source_name
 from .clip_tokenizer import MERGES_FILE, ClipTokenizer
 from .trees import trees
 
@@ -33,7 +33,6 @@ MEL_BINS = 128
 AUDIO_STRIDE = 10  # mel bins, and frames, between patches
 AUDIO_MEAN, AUDIO_DEVIATION = -4.268, 9.138  # of the log-mel values it was trained on
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 NODES = 512  # of a tree of texts: the tower is wide, and more rows at once use a processor better
@@ -306,31 +305,33 @@ class ImageBind:
         return self.text.pos_embed.device
 
     @torch.no_grad()
-    def encode_source(self, sources: Sequence[Source | Image.Image | Sequence[Image.Image]]) -> Tensor:
+    def encode_source(self, sources: Sequence[Source]) -> Tensor:
         """Embed sources, each by itself.
 
         Args:
-            sources: sounds as paths or `(samples, rate)`; images as paths or PIL images; or frames of a video as
-                tuples of PIL images, at most ten of which, evenly spread, are embedded and averaged.
+            sources: sounds as paths or `(samples, rate)`; images as paths or PIL images; videos as paths or tuples of
+                PIL images, at most ten frames of which, evenly spaced, are embedded and averaged.
 
         Returns:
             Tensor, shape = (n, dimensions), unit rows, float32.
 
         Raises:
-            UnreadableSource: no such file, or it holds no sound or image.
+            UnreadableSource: no such file, or it holds no sound, image or video.
             MissingWeights: this ImageBind has no tower for such a source.
         """
         return torch.stack([self._encode(source) for source in sources])
 
-    def _encode(self, source) -> Tensor:
-        images = read_images(source)
-        tower = self.vision if images else self.audio
+    def _encode(self, source: Source) -> Tensor:
+        seen = is_visual(source)
+        tower = self.vision if seen else self.audio
         if tower is None:
-            kind = "vision" if images else "audio"
+            kind = "vision" if seen else "audio"
             raise MissingWeights(f"{source_name(source)}: this ImageBind has no {kind} tower; build it with {kind}=...")
-        inputs = [pixels(image, tower.side) for image in images] or [
-            spectrogram(clip, tower.frames) for clip in clips(torch.from_numpy(read_audio(source, RATE, channel=0)))
-        ]
+        if seen:
+            inputs = [pixels(image, tower.side) for image in read_frames(source, MAX_FRAMES)]
+        else:
+            samples = torch.from_numpy(read_audio(source, RATE, channel=0))
+            inputs = [spectrogram(clip, tower.frames) for clip in clips(samples)]
         return normalize(tower(torch.stack(inputs)).mean(0), dim=0)
 
     @torch.no_grad()
@@ -419,24 +420,6 @@ def mel_filters() -> Tensor:
     low, high = 1127 * np.log1p(np.array([20, RATE / 2]) / 700)
     edges, step = np.linspace(low, high, MEL_BINS + 2, retstep=True)
     return torch.tensor(np.clip(1 - np.abs(mel - edges[1:-1, None]) / step, 0, None), dtype=torch.float32)
-
-
-def read_images(source) -> list[Image.Image]:
-    """The images of a source, of a video's frames at most ten, evenly spread; none if the source is a sound."""
-    if isinstance(source, Image.Image):
-        return [source]
-    if isinstance(source, (tuple, list)) and all(isinstance(frame, Image.Image) for frame in source):
-        places = np.linspace(0, len(source) - 1, min(len(source), MAX_FRAMES)).round().astype(int)
-        return [source[place] for place in places]
-    if not isinstance(source, (str, Path)) or Path(source).suffix.lower() not in IMAGE_SUFFIXES:
-        return []
-    try:
-        with Image.open(source) as image:
-            return [image.convert("RGB")]
-    except FileNotFoundError:
-        raise UnreadableSource(f"{source}: no such file; check the path") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise UnreadableSource(f"{source}: not readable as an image ({error}); give png, jpeg or webp") from None
 
 
 def pixels(image: Image.Image, side: int) -> Tensor:

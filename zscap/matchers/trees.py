@@ -19,7 +19,7 @@ def trees(ids: list[list[int]], nodes: int = NODES) -> Iterator[tuple[list[int],
 
     Args:
         ids: token ids of each text, at least one.
-        nodes: a tree that has so many takes no further text; so it can be larger by part of one text.
+        nodes: the most of one tree, unless a single text has more tokens.
 
     Yields:
         rows, the texts of this tree by their place in `ids`, and for a batch of one tree
@@ -27,26 +27,37 @@ def trees(ids: list[list[int]], nodes: int = NODES) -> Iterator[tuple[list[int],
         ancestors: bool Tensor, shape = (1, nodes, nodes); [i, j] says that node j is node i or before it.
         ends: Tensor, shape = (1, rows), the nodes at which the texts end.
     """
-    node_of: dict[tuple[int, int], int] = {}  # (parent, token): node
+    tree: list[tuple[int, int]] = []  # parent and token of each node
     rows, ends = [], []
-    for row in sorted(range(len(ids)), key=ids.__getitem__):
-        node = -1
-        for token in ids[row]:
-            node = node_of.setdefault((node, token), len(node_of))
+    text, path = [], []  # the last text, and its nodes
+    for row in sorted(range(len(ids)), key=ids.__getitem__):  # so what a text shares, it shares with the one before
+        shared = _shared(text, ids[row])
+        if rows and len(tree) + len(ids[row]) - shared > nodes:
+            yield rows, *_tensors(tree, ends)
+            tree, rows, ends, shared = [], [], [], 0
+        text, path = ids[row], path[:shared]
+        for token in text[shared:]:
+            tree.append((path[-1] if path else -1, token))
+            path.append(len(tree) - 1)
         rows.append(row)
-        ends.append(node)
-        if len(node_of) >= nodes:
-            yield rows, *_tensors(node_of, ends)
-            node_of, rows, ends = {}, [], []
+        ends.append(path[-1] if path else -1)
     if rows:
-        yield rows, *_tensors(node_of, ends)
+        yield rows, *_tensors(tree, ends)
 
 
-def _tensors(node_of: dict[tuple[int, int], int], ends: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    ancestors = np.eye(len(node_of), dtype=bool)
-    for (parent, _), node in node_of.items():
+def _shared(first: list[int], second: list[int]) -> int:
+    """How many tokens two texts begin with alike."""
+    for place, (one, other) in enumerate(zip(first, second, strict=False)):
+        if one != other:
+            return place
+    return min(len(first), len(second))
+
+
+def _tensors(tree: list[tuple[int, int]], ends: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    ancestors = np.eye(len(tree), dtype=bool)
+    for node, (parent, _) in enumerate(tree):
         if parent >= 0:
             ancestors[node] |= ancestors[parent]
-    tokens = torch.tensor([[token for _, token in node_of]])
+    tokens = torch.tensor([[token for _, token in tree]])
     positions = torch.from_numpy(ancestors.sum(axis=1) - 1)[None]
     return tokens, positions, torch.from_numpy(ancestors)[None], torch.tensor([ends])

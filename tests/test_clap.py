@@ -1,0 +1,191 @@
+import json
+
+import numpy as np
+import pytest
+import soundfile
+import tiny
+import torch
+from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
+
+from zscap.errors import MissingWeights, UnreadableSource
+from zscap.matchers import CLAP, clap
+
+RATE = 48_000
+DIMENSIONS = 16
+EMBEDDING_1E5 = {"atol": 1e-5, "rtol": 0}
+TEXTS = [
+    "a dog",
+    "a dog barks at a cat in the garden",
+    "rain",
+    "",
+    "a dog",
+    "This is a sound of water flowing.",
+    "an engine runs",
+    "a bell",
+]
+
+
+def write(folder, fused: bool):
+    """A tiny CLAP of the real classes, which hears 64 mel bands of ten seconds as the real one does."""
+    torch.manual_seed(0)
+    bpe = json.loads(tiny.tokenizer().backend_tokenizer.to_str())["model"]
+    words = ["<s>", "<pad>", "</s>", "<unk>", *bpe["vocab"]]  # numbered as RoBERTa's special tokens are
+    vocabulary = {word: number for number, word in enumerate(words)}
+    tokenizer = RobertaTokenizer(vocabulary, [tuple(pair) for pair in bpe["merges"]], model_max_length=512)
+    text = {
+        "vocab_size": len(tokenizer),
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 64,
+        "max_position_embeddings": 34,
+        "pad_token_id": tokenizer.pad_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "eos_token_id": tokenizer.eos_token_id,
+        "initializer_factor": 20.0,  # large enough for words to matter
+    }
+    audio = {
+        "patch_embeds_hidden_size": 8,
+        "hidden_size": 16,
+        "depths": [1, 1],
+        "num_hidden_layers": 2,
+        "num_attention_heads": [2, 2],
+        "enable_fusion": fused,
+        "fusion_type": "aff_2d" if fused else None,
+    }
+    config = ClapConfig(text_config=text, audio_config=audio, projection_dim=DIMENSIONS)
+    ClapModel(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    ClapFeatureExtractor(truncation="fusion" if fused else "rand_trunc").save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("clap"), fused=False)
+
+
+@pytest.fixture(scope="module")
+def matcher(folder):
+    return CLAP.load(folder)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["unfused", "fused"])
+def either(request, matcher, tmp_path_factory):
+    return CLAP.load(write(tmp_path_factory.mktemp("fused"), fused=True)) if request.param else matcher
+
+
+def noise(seconds, seed=0):
+    """Noise that grows louder, so that each of its windows sounds different."""
+    number = round(seconds * RATE)
+    samples = np.random.default_rng(seed).uniform(-0.5, 0.5, number) * np.linspace(0.001, 1, number) ** 2
+    return samples.astype(np.float32)
+
+
+# Sound
+
+
+@pytest.mark.parametrize("seconds", [3, 10, 25])
+def test_a_recording_of_any_length_has_one_embedding(either, tmp_path, seconds):
+    soundfile.write(tmp_path / "a.wav", noise(seconds), RATE, subtype="FLOAT")
+    np.random.seed(0)
+    first = either.encode_source([tmp_path / "a.wav"])
+    np.random.seed(1)
+    again = either.encode_source([str(tmp_path / "a.wav"), (noise(1), RATE), (noise(seconds), RATE)])
+    assert first.shape == (1, DIMENSIONS) and first.dtype == torch.float32
+    assert torch.equal(first[0], again[0]) and torch.equal(first[0], again[2])
+    assert first.norm().item() == pytest.approx(1, abs=1e-6)
+    assert (again[0] - again[1]).abs().max() > 1e-4
+
+
+def plain(matcher, samples):
+    """What transformers gives for at most ten seconds, for which a feature extractor makes no choice."""
+    inputs = matcher.extractor(samples, sampling_rate=RATE, return_tensors="pt")
+    features = matcher.model.get_audio_features(inputs.input_features, is_longer=torch.zeros(1, 1, dtype=torch.bool))
+    return features.pooler_output[0]
+
+
+@pytest.mark.parametrize("seconds", [0.2, 3, 10])
+def test_a_short_recording_is_what_transformers_makes_of_it(either, seconds):
+    samples = noise(seconds)
+    torch.testing.assert_close(either.encode_source([(samples, RATE)])[0], plain(either, samples), **EMBEDDING_1E5)
+
+
+def test_a_long_recording_is_the_mean_of_windows_to_its_end(either):
+    samples = noise(25)
+    starts = (0, 7.5, 15)
+    parts = [plain(either, samples[round(start * RATE) : round((start + 10) * RATE)]) for start in starts]
+    expected = torch.nn.functional.normalize(torch.stack(parts).mean(0), dim=0)
+    torch.testing.assert_close(either.encode_source([(samples, RATE)])[0], expected, **EMBEDDING_1E5)
+    assert (parts[0] - parts[2]).abs().max() > 1e-4
+
+
+@pytest.mark.parametrize(("length", "number"), [(1, 1), (10, 1), (11, 2), (30, 3), (10_000, clap.MAX_WINDOWS)])
+def test_windows_are_whole_and_bounded_in_number(length, number):
+    samples = np.arange(length)
+    parts = clap.windows(samples, 10)
+    assert len(parts) == number and {len(part) for part in parts} == {min(length, 10)}
+    assert parts[0][0] == 0 and parts[-1][-1] == length - 1
+
+
+def test_rates_and_files_that_cannot_be_heard(matcher, tmp_path):
+    tone = np.sin(np.arange(3 * 16_000) * 0.2).astype(np.float32) / 2
+    assert matcher.encode_source([(tone, 16_000)]).shape == (1, DIMENSIONS)
+    with pytest.raises(UnreadableSource, match=r"nothing\.wav: no such file"):
+        matcher.encode_source([tmp_path / "nothing.wav"])
+
+
+# Text
+
+
+def test_texts_give_what_transformers_gives_one_by_one(matcher, monkeypatch):
+    together = matcher.encode_text(TEXTS)
+    for text, embedding in zip(TEXTS, together, strict=True):
+        inputs = matcher.tokenizer([text], return_tensors="pt")
+        torch.testing.assert_close(
+            embedding, matcher.model.get_text_features(**inputs).pooler_output[0], **EMBEDDING_1E5
+        )
+    torch.testing.assert_close(together.norm(dim=-1), torch.ones(len(TEXTS)))
+    assert torch.equal(together[0], together[4]) and (together[0] - together[2]).abs().max() > 1e-2
+    monkeypatch.setattr(clap, "BATCH", 1)
+    torch.testing.assert_close(matcher.encode_text(TEXTS[::-1]).flip(0), together, **EMBEDDING_1E5)
+    assert matcher.encode_text([]).shape == (0, DIMENSIONS)
+
+
+def test_texts_of_one_length_are_run_together_and_none_is_padded(matcher):
+    batches = matcher._batches(TEXTS)
+    ids = matcher.tokenizer(TEXTS).input_ids
+    assert sorted(row for rows, _ in batches for row in rows) == list(range(len(TEXTS)))
+    assert len(batches) == len(set(map(len, ids)))
+    for rows, tokens in batches:
+        assert tokens.tolist() == [ids[row] for row in rows]
+
+
+def test_a_text_is_cut_to_the_towers_context(matcher):
+    assert matcher.context == 34 - matcher.tokenizer.pad_token_id - 1
+    long = matcher.encode_text(["rain and " * 100, "rain and " * 200])
+    assert torch.equal(long[0], long[1]) and long.isfinite().all()
+
+
+# Checkpoints
+
+
+def test_other_precisions_give_nearly_the_same(folder, matcher):
+    double = CLAP.load(folder, dtype=torch.float64)
+    assert not any(parameter.requires_grad for parameter in double.model.parameters()) and not double.model.training
+    sources = [(noise(2), RATE)]
+    assert double.encode_source(sources).dtype == double.encode_text(TEXTS).dtype == torch.float32
+    torch.testing.assert_close(double.encode_source(sources), matcher.encode_source(sources), **EMBEDDING_1E5)
+    torch.testing.assert_close(double.encode_text(TEXTS), matcher.encode_text(TEXTS), **EMBEDDING_1E5)
+
+
+def test_weights_that_are_not_there_are_named(tmp_path):
+    with pytest.raises(MissingWeights, match="laion/none: no whole ClapModel"):
+        CLAP.load("laion/none", revision="0" * 40)
+    with pytest.raises(MissingWeights, match="no whole ClapModel") as caught:
+        CLAP.load(tmp_path)
+    assert "\n" not in str(caught.value)
+    whole = (write(tmp_path, fused=False) / "model.safetensors").read_bytes()
+    (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(MissingWeights, match="no whole ClapModel"):
+        CLAP.load(tmp_path)

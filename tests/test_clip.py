@@ -1,0 +1,205 @@
+import av
+import numpy as np
+import pytest
+import tiny
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
+
+from zscap.errors import MissingWeights, UnreadableSource
+from zscap.matchers import CLIP, clip
+
+SIDE = 32
+DIMENSIONS = 24
+CONTEXT = 24
+EMBEDDING_1E5 = {"atol": 1e-5, "rtol": 0}
+TEXTS = [
+    "a dog",
+    "a dog barks",
+    "a dog barks at a cat",
+    "A dog.",
+    "",
+    "rain",
+    "a dog",
+    "water in the garden",
+    *(f"a dog and {word}" for word in ("rain", "a cat", "a bell", "birds", "wind", "water", "a man", "a child")),
+]
+LONG = "a dog and a cat and a bell and a man and a child and rain and wind and birds"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("clip")
+    torch.manual_seed(0)
+    letters = sorted(tiny.tokenizer().backend_tokenizer.get_vocab().keys() - {"<|endoftext|>"})
+    letters = [letter for letter in letters if len(letter) == 1]
+    merges = [("d", "o"), ("do", "g</w>"), ("c", "a"), ("ca", "t</w>"), ("a", "n"), ("an", "d</w>"), ("t", "h")]
+    words = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges)]
+    vocabulary = {word: number for number, word in enumerate([*words, "<|startoftext|>", "<|endoftext|>"])}
+    tokenizer = CLIPTokenizer(vocabulary, merges, model_max_length=CONTEXT)
+    tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": tokenizer.bos_token_id, "eos_token_id": tokenizer.eos_token_id}
+    text = {"vocab_size": len(tokenizer), "max_position_embeddings": CONTEXT, **ends, **tower}
+    vision = {"image_size": SIDE, "patch_size": 8, **tower}
+    for part in (text, vision):
+        part["initializer_factor"] = 5.0  # large enough for words and pixels to matter
+    CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=DIMENSIONS)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(
+        folder
+    )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def matcher(folder):
+    return CLIP.load(folder)
+
+
+def image(width, height, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), dtype=np.uint8)
+    return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
+
+
+# Text
+
+
+def plain(matcher, text):
+    inputs = matcher.tokenizer([text], truncation=True, max_length=CONTEXT, return_tensors="pt")
+    return torch.nn.functional.normalize(matcher.model.get_text_features(**inputs).pooler_output[0], dim=0)
+
+
+def test_a_tree_of_texts_gives_what_transformers_gives_one_by_one(matcher):
+    together = matcher.encode_text([*TEXTS, LONG])
+    expected = torch.stack([plain(matcher, text) for text in [*TEXTS, LONG]])
+    torch.testing.assert_close(together, expected, **EMBEDDING_1E5)
+    torch.testing.assert_close(together.norm(dim=-1), torch.ones(len(together)))
+    assert torch.equal(together[0], together[6]) and (together[0] - together[1]).abs().max() > 1e-2
+
+
+@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+def test_texts_do_not_depend_on_their_company(folder, matcher, attention):
+    other = CLIP(CLIPModel.from_pretrained(folder, attn_implementation=attention), matcher.tokenizer, matcher.processor)
+    alone = torch.cat([matcher.encode_text([text]) for text in TEXTS])
+    torch.testing.assert_close(other.encode_text(TEXTS[::-1]).flip(0), alone, **EMBEDDING_1E5)
+    assert other.encode_text([]).shape == (0, DIMENSIONS)
+
+
+def test_trees_share_beginnings_and_fit_into_the_context(matcher, monkeypatch):
+    sizes = []
+    forward = matcher.model.text_model.forward
+
+    def counted(input_ids, **inputs):
+        sizes.append(input_ids.shape[1])
+        return forward(input_ids=input_ids, **inputs)
+
+    monkeypatch.setattr(matcher.model.text_model, "forward", counted)
+    matcher.encode_text(TEXTS)
+    assert max(sizes) <= CONTEXT and sum(sizes) < 0.8 * sum(map(len, matcher.tokenizer(TEXTS).input_ids))
+
+
+def test_an_end_token_that_is_written_out_ends_the_text(matcher):
+    first, second = matcher.encode_text(["a dog <|endoftext|> barks", "a dog"])
+    assert torch.equal(first, second)
+
+
+# Images and video
+
+
+def test_an_image_gives_what_transformers_gives(matcher, tmp_path):
+    pictures = [image(40, 56), image(70, 33, seed=1), image(SIDE, SIDE, seed=2)]
+    pixels = [matcher.processor(images=picture, return_tensors="pt").pixel_values for picture in pictures]
+    expected = matcher.model.get_image_features(torch.cat(pixels)).pooler_output
+    together = matcher.encode_source(pictures)
+    assert together.shape == (3, DIMENSIONS)
+    torch.testing.assert_close(together, torch.nn.functional.normalize(expected, dim=-1), **EMBEDDING_1E5)
+    assert torch.equal(matcher.encode_source(pictures[1:2])[0], together[1])
+    assert (together[0] - together[1]).abs().max() > 1e-2
+    pictures[0].save(tmp_path / "a.png")
+    assert torch.equal(matcher.encode_source([tmp_path / "a.png"])[0], together[0])
+
+
+def test_a_video_is_the_mean_of_its_frames(matcher, tmp_path):
+    colours = [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
+    frames = tuple(Image.new("RGB", (64, 48), colour) for colour in colours)
+    with av.open(str(tmp_path / "a.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"crf": "1"})
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
+        for frame in frames:
+            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
+        container.mux(stream.encode())
+    film, from_file = matcher.encode_source([frames, tmp_path / "a.mp4"])
+    parts = matcher.encode_source(list(frames))
+    torch.testing.assert_close(film, torch.nn.functional.normalize(parts.mean(0), dim=0), **EMBEDDING_1E5)
+    torch.testing.assert_close(from_file, film, atol=0.05, rtol=0)
+    assert (parts - film).abs().amax(-1).min() > 0.1
+
+
+def test_of_a_long_video_few_frames_are_seen(matcher):
+    frames = tuple(image(SIDE, SIDE, seed) for seed in range(15))
+    (film,) = matcher.encode_source([frames])
+    assert torch.equal(film, matcher.encode_source([frames[::2]])[0]) and len(frames[::2]) == clip.MAX_FRAMES
+
+
+def test_what_cannot_be_seen_is_named(matcher, tmp_path):
+    (tmp_path / "a.wav").write_bytes(b"RIFF")
+    for source, says in (
+        (tmp_path / "a.wav", r"a\.wav: not readable as an image"),
+        (tmp_path / "b.mp4", r"b\.mp4: no such file"),
+        ((np.zeros(100, np.float32), 16_000), r"array of shape \(100,\) at 16000 Hz: not a source of an image"),
+    ):
+        with pytest.raises(UnreadableSource, match=says):
+            matcher.encode_source([source])
+
+
+# Checkpoints
+
+
+def copy(folder, other, *leave):
+    for file in folder.iterdir():
+        if file.name not in leave:
+            (other / file.name).write_bytes(file.read_bytes())
+    return other
+
+
+def test_other_precisions_give_nearly_the_same(folder, matcher):
+    double = CLIP.load(folder, dtype=torch.float64)
+    assert not any(parameter.requires_grad for parameter in double.model.parameters()) and not double.model.training
+    sources = [image(40, 50)]
+    assert double.encode_source(sources).dtype == double.encode_text(TEXTS).dtype == torch.float32
+    torch.testing.assert_close(double.encode_source(sources), matcher.encode_source(sources), **EMBEDDING_1E5)
+    torch.testing.assert_close(double.encode_text(TEXTS), matcher.encode_text(TEXTS), **EMBEDDING_1E5)
+
+
+def test_weights_that_are_not_there_are_named(folder, tmp_path):
+    for name in ("config.json", "model.safetensors", "preprocessor_config.json"):
+        other = tmp_path / name.partition(".")[0]
+        other.mkdir()
+        with pytest.raises(MissingWeights, match="no whole CLIPModel"):
+            CLIP.load(copy(folder, other, name))
+    (tmp_path / "tokens").mkdir()
+    with pytest.raises(MissingWeights, match="its tokenizer has no words"):
+        CLIP.load(copy(folder, tmp_path / "tokens", "tokenizer.json", "vocab.json", "merges.txt"))
+    (tmp_path / "part").mkdir()
+    weights = load_file(copy(folder, tmp_path / "part") / "model.safetensors")
+    del weights["text_projection.weight"]
+    save_file(weights, tmp_path / "part" / "model.safetensors", {"format": "pt"})
+    with pytest.raises(MissingWeights, match=r"1 weights are not there \(text_projection\.weight"):
+        CLIP.load(tmp_path / "part")
+
+
+class Code:
+    """What a checkpoint must not be able to do."""
+
+    def __reduce__(self):
+        return pytest.fail, ("code of a checkpoint was run",)
+
+
+def test_weights_of_torch_are_read_as_tensors_and_nothing_else(folder, matcher, tmp_path):
+    copy(folder, tmp_path, "model.safetensors")
+    torch.save(matcher.model.state_dict(), tmp_path / "pytorch_model.bin")
+    assert torch.equal(CLIP.load(tmp_path).encode_text(TEXTS), matcher.encode_text(TEXTS))
+    torch.save({"text_projection.weight": Code()}, tmp_path / "pytorch_model.bin")
+    with pytest.raises(MissingWeights, match="no whole CLIPModel"):
+        CLIP.load(tmp_path)

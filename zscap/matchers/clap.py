@@ -1,0 +1,111 @@
+"""CLAP: texts and sounds in one space, through transformers' ClapModel.
+
+ZerAuCap's best figures come from another network of this kind, WavCaps' HTSAT and BERT (HTSAT-BERT-PT.pt), which this
+module does not read. Its file lies in a shared Google Drive folder alone, with no revision or checksum to pin; it is
+a training state (weights, optimizer, settings) whose audio tower has the names, the 32 kHz front end and the modules
+of its own repository (torchlibrosa's among them), not ClapModel's, and whose text tower is a BERT of 30 tokens with
+projections to 1024; its data set is for academic use only, and no licence is stated for the weights.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
+
+from ..sources import Source, read_audio
+from .hub import load_parts
+
+MAX_WINDOWS = 12  # of a recording; one longer than two minutes is sampled evenly
+BATCH = 128  # texts
+
+
+class CLAP:
+    """Cosine between texts and recordings.
+
+    Args:
+        model: a ClapModel, fused or not.
+        tokenizer: of its text tower.
+        extractor: its feature extractor, which says the sampling rate and the length of a window.
+    """
+
+    def __init__(self, model: ClapModel, tokenizer: PreTrainedTokenizerBase, extractor: ClapFeatureExtractor):
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer, self.extractor = tokenizer, extractor
+        text = model.config.text_config
+        # Its positions are counted from the padding token's id on.
+        self.context = min(tokenizer.model_max_length, text.max_position_embeddings - text.pad_token_id - 1)
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        local_files_only: bool = True,
+    ) -> CLAP:
+        """Read a folder, or a hub id such as `laion/clap-htsat-unfused` at a revision that is in the cache.
+
+        Args:
+            path, revision: see above; None for the newest revision in the cache.
+            device, dtype: where and in which precision both towers run.
+            local_files_only: False lets transformers download what is not in the cache.
+
+        Raises:
+            MissingWeights: something is not there, or only in part.
+        """
+        settings = {"revision": revision, "device": device, "dtype": dtype, "local_files_only": local_files_only}
+        return cls(*load_parts(ClapModel, ClapFeatureExtractor, path, **settings))
+
+    @torch.no_grad()
+    def encode_source(self, sources: Sequence[Source]) -> Tensor:
+        """Embed recordings, each by itself: shape = (n, dimensions), unit rows, float32. Raises UnreadableSource."""
+        rate = self.extractor.sampling_rate
+        return torch.stack([self._encode(read_audio(source, rate)) for source in sources])
+
+    def _encode(self, samples: np.ndarray) -> Tensor:
+        # The extractor cuts at random what is longer than a window; what is shorter it repeats, then pads with zeros.
+        features = [
+            self.extractor(window, sampling_rate=self.extractor.sampling_rate, return_tensors="pt").input_features
+            for window in windows(samples, self.extractor.nb_max_samples)
+        ]
+        inputs = torch.cat(features).to(self.model.device, self.model.dtype)
+        # No window is longer than itself. The extractor of a fused model says so of one at random.
+        longer = torch.zeros(len(inputs), 1, dtype=torch.bool, device=inputs.device)
+        embeddings = self.model.get_audio_features(input_features=inputs, is_longer=longer).pooler_output
+        return normalize(normalize(embeddings.float(), dim=-1).mean(0), dim=0)
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to the tower's context."""
+        embeddings = torch.empty(len(texts), self.model.config.projection_dim, device=self.model.device)
+        for rows, tokens in self._batches(texts):
+            features = self.model.get_text_features(input_ids=tokens.to(self.model.device)).pooler_output
+            embeddings[rows] = normalize(features.float(), dim=-1)
+        return embeddings
+
+    def _batches(self, texts: Sequence[str]) -> list[tuple[list[int], Tensor]]:
+        """Texts of one length together, by their places, so that none is padded: the tower looks both ways."""
+        if not texts:
+            return []
+        ids = self.tokenizer(list(texts), truncation=True, max_length=self.context).input_ids
+        rows_of = defaultdict(list)
+        for row, tokens in enumerate(ids):
+            rows_of[len(tokens)].append(row)
+        batches = [rows[start : start + BATCH] for rows in rows_of.values() for start in range(0, len(rows), BATCH)]
+        return [(rows, torch.tensor([ids[row] for row in rows])) for rows in batches]
+
+
+def windows(samples: np.ndarray, length: int) -> list[np.ndarray]:
+    """Parts of a recording, each of so many samples, evenly spread from its start to its end; a shorter one whole."""
+    number = min(MAX_WINDOWS, -(-len(samples) // length))
+    starts = np.linspace(0, max(0, len(samples) - length), number).astype(int)
+    return [samples[start : start + length] for start in starts]
