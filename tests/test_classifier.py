@@ -1,13 +1,33 @@
+from pathlib import Path
+
 import numpy as np
+import pandas as pd
 import pytest
+import tiny
 import torch
+from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import roc_auc_score
+from sklearn.naive_bayes import MultinomialNB
+from sklearn.pipeline import make_pipeline
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
-from transformers import DistilBertConfig, DistilBertModel, PreTrainedTokenizerFast
+from transformers import (
+    BertConfig,
+    BertForSequenceClassification,
+    DebertaV2Config,
+    DebertaV2Model,
+    DistilBertConfig,
+    DistilBertModel,
+    GPT2LMHeadModel,
+    PreTrainedTokenizerFast,
+    RobertaConfig,
+    RobertaModel,
+)
 
 import zscap.classifier
-from zscap.classifier import EmbeddingClassifier, TextClassifier
+from zscap.classifier import EmbeddingClassifier, TextClassifier, WeightedClassifiers
+from zscap.data import TENSE_WORDS, tense_sentences
 from zscap.errors import InvalidData, InvalidOption, MissingWeights
+from zscap.matchers import EmbeddedMatcher
 
 SUBJECTS = ["dog", "bell", "train", "river", "child", "engine", "bird", "clock"]
 HEARD = [
@@ -38,14 +58,18 @@ class Words:
         return torch.nn.functional.normalize(torch.tensor(np.array(rows), dtype=torch.float32), dim=-1)
 
 
-@pytest.fixture(scope="module")
-def pretrained(tmp_path_factory):
-    """Folder of a tiny random DistilBERT and its tokenizer, as from the hub."""
+def word_pieces() -> PreTrainedTokenizerFast:
     tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     tokenizer.train_from_iterator(HEARD + SEEN, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]")
+
+
+@pytest.fixture(scope="module")
+def pretrained(tmp_path_factory):
+    """Folder of a tiny random DistilBERT and its tokenizer, as from the hub."""
+    fast = word_pieces()
     torch.manual_seed(0)
     config = DistilBertConfig(
         vocab_size=len(fast), dim=32, n_layers=2, n_heads=2, hidden_dim=64, max_position_embeddings=32
@@ -137,6 +161,187 @@ def test_text_classifier_errors(pretrained, trained, tmp_path):
     assert "\n" not in str(error.value)
     with pytest.raises(InvalidData, match="both classes need some"):
         TextClassifier.train([], SEEN, validation=(HEARD, SEEN), model=pretrained, folder=tmp_path)
+
+
+def tiny_network(kind: str, folder: Path) -> None:
+    """Save a tiny random network of a kind and its tokenizer, as from the hub."""
+    torch.manual_seed(0)
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
+    fast = word_pieces()
+    if kind == "gpt2":
+        _, config, sizes = tiny.KINDS["gpt2"]
+        fast = tiny.tokenizer("gpt2")
+        assert fast.pad_token is None
+        model = GPT2LMHeadModel(config(**sizes, vocab_size=len(fast)))
+    elif kind == "bert of three labels":
+        config = BertConfig(**sizes, vocab_size=len(fast), max_position_embeddings=32, num_labels=3)
+        model = BertForSequenceClassification(config)
+    elif kind == "roberta":
+        pad = fast.pad_token_id
+        config = RobertaConfig(**sizes, vocab_size=len(fast), max_position_embeddings=32, pad_token_id=pad)
+        model = RobertaModel(config)
+    else:
+        model = DebertaV2Model(DebertaV2Config(**sizes, vocab_size=len(fast), max_position_embeddings=32))
+    model.save_pretrained(folder)
+    fast.save_pretrained(folder)
+
+
+@pytest.mark.parametrize("kind", ["gpt2", "bert of three labels", "roberta", "deberta"])
+def test_any_kind_of_network_learns_from_a_table(kind, tmp_path):
+    tiny_network(kind, tmp_path / "pretrained")
+    rows = [(text, 1) for text in HEARD] + [(text, 0) for text in SEEN]
+    pd.DataFrame(rows, columns=["text", "label"]).to_csv(tmp_path / "table.csv", index=False)
+    classifier = TextClassifier.train(
+        tmp_path / "table.csv",
+        model=tmp_path / "pretrained",
+        folder=tmp_path / "trained",
+        prefix="",
+        epochs=10,
+        batch_size=8,
+        learning_rate=3e-3,
+    )
+    assert classifier.history.validation_auc.max() > 0.9
+    loaded = TextClassifier.load(tmp_path / "trained")
+    texts = [*HEARD[:3], "A dog", "A " + "very " * 100 + "loud dog", *SEEN[:3]]
+    together = loaded.probability(texts)
+    torch.testing.assert_close(together, classifier.probability(texts))
+    alone = torch.cat([loaded.probability([text]) for text in texts])
+    torch.testing.assert_close(together, alone, rtol=0, atol=1e-5)
+
+
+LISTS = (HEARD[:4], SEEN[:4])
+UNFIT = {
+    "no text with": (([], SEEN), "0 positive and 32 negative"),
+    "one class in a table": ((pd.DataFrame({"text": HEARD, "label": 1}),), "32 positive and 0 negative"),
+    "in both": (([*HEARD, "a DOG is  red now."], SEEN), "1 sentences are in both classes, such as 'a dog is red now'"),
+    "columns": ((pd.DataFrame({"sentence": HEARD, "label": 1}),), "lacks the column text, it has"),
+    "labels": ((pd.DataFrame({"text": HEARD, "label": "yes"}),), "label 1 or 0"),
+    "no text": ((pd.DataFrame({"text": [*HEARD, None], "label": 1}),), "text must be a text"),
+    "empty text": (([*HEARD, " "], SEEN), "leave out what is empty"),
+    "one list": ((HEARD,), "those without the property as well"),
+    "text for a list": (("A dog barks", SEEN), "give a list"),
+    "no file": (("nowhere.csv",), "nowhere.csv isn't there"),
+    "too few": ((HEARD[:1], SEEN), "training and validation both"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_unfit_sentences_are_refused_before_anything_is_trained(name):
+    classes, message = UNFIT[name]
+    with pytest.raises(InvalidData, match=message) as error:
+        TextClassifier.train(*classes, model="nowhere", folder="nowhere")
+    assert "\n" not in str(error.value)
+    with pytest.raises(InvalidData, match=message):
+        EmbeddingClassifier.train(*classes, encoder=Words())
+    if name != "too few":
+        with pytest.raises(InvalidData, match=message):  # as validation, too
+            EmbeddingClassifier.train(*LISTS, encoder=Words(), validation=classes if len(classes) > 1 else classes[0])
+
+
+def test_a_file_that_is_no_table_is_refused(tmp_path):
+    for content in (b"", b"text,label\na,b,c,d,1\nx,y\n1,2,3,4,5,6,7\n", b"text,label\n\xff\xfe,1\n"):
+        (tmp_path / "table.csv").write_bytes(content)
+        with pytest.raises(InvalidData, match=r"table\.csv"):
+            EmbeddingClassifier.train(tmp_path / "table.csv", encoder=Words())
+
+
+def test_a_table_and_two_lists_train_the_same_head():
+    options = {"encoder": Words(), "steps": 20, "hidden": 16}
+    table = pd.DataFrame({"text": HEARD + SEEN, "label": [True] * len(HEARD) + [False] * len(SEEN)})
+    by_table = EmbeddingClassifier.train(table, **options).probability(HEARD)
+    torch.testing.assert_close(EmbeddingClassifier.train(HEARD, SEEN, **options).probability(HEARD), by_table)
+
+
+class Fixed:
+    def __init__(self, *values: float):
+        self.values = torch.tensor(values)
+
+    def probability(self, texts):
+        return self.values[: len(texts)]
+
+
+def test_weighted_classifiers_mix_by_hand():
+    first, second = Fixed(0.9, 0.2), Fixed(0.6, 1.0)
+    mixed = WeightedClassifiers([(first, 3), (second, -1)])
+    torch.testing.assert_close(mixed.probability(["a", "b"]), torch.tensor([0.775, 0.15]))
+    # in a softmax it is the same as the weighted sum of the properties themselves
+    scale, plain = 0.3, (3 * first.values - second.values) / 4
+    target = (scale * mixed.probability(["a", "b"]) / 0.01).softmax(0)
+    torch.testing.assert_close(target, (scale * plain / 0.01).softmax(0))
+    torch.testing.assert_close(WeightedClassifiers([(first, 7), (second, 0)]).probability(["a"]), torch.tensor([0.9]))
+    torch.testing.assert_close(WeightedClassifiers([(first, -2)]).probability(["a", "b"]), torch.tensor([0.1, 0.8]))
+
+
+def test_weighted_classifiers_stay_within_0_and_1():
+    ones = [(Fixed(1.0, 1.0), weight) for weight in (0.1, 0.2, 0.3, 0.7, 1e-9, 1e9)]
+    assert WeightedClassifiers(ones).probability(["a", "b"]).max() <= 1
+    assert WeightedClassifiers(ones).probability([]).shape == (0,)
+
+
+@pytest.mark.parametrize("weights", [[], [0, 0.0], [1, float("nan")], [float("inf")]])
+def test_weights_that_mean_nothing_are_refused(weights):
+    with pytest.raises(InvalidOption, match="must be finite numbers, one of them not 0"):
+        WeightedClassifiers([(Fixed(1.0), weight) for weight in weights])
+
+
+class Letters:
+    """A property that grows with every letter of a kind in a text."""
+
+    def __init__(self, letters: str):
+        self.letters = letters
+
+    def probability(self, texts):
+        return (
+            torch.tensor([sum(text.lower().count(letter) for letter in self.letters) for text in texts]).div(3).tanh()
+        )
+
+
+def test_a_negative_weight_lowers_its_property_in_captions(tmp_path):
+    wanted, unwanted = Letters("i"), Letters("ae")
+    language_model = tiny.language_model(tmp_path)
+    options = zscap.SteeringOptions(num_candidates=64, step_size=1.0, classifier_scale=0.6, temperature=0.05)
+    sources = [f"clip {number}" for number in range(6)]
+
+    def properties(*weighted):
+        classifier = WeightedClassifiers(weighted)
+        captioner = zscap.Captioner(language_model, matcher=tiny.HashMatcher(), classifier=classifier, options=options)
+        captions = captioner(sources)
+        texts = [caption.text for caption in captions]
+        mixed = classifier.probability(texts)
+        torch.testing.assert_close(torch.tensor([caption.classifier for caption in captions]), mixed)
+        return wanted.probability(texts).mean(), unwanted.probability(texts).mean()
+
+    neither = properties((wanted, 1))
+    against = properties((wanted, 1), (unwanted, -1))
+    towards = properties((wanted, 1), (unwanted, 1))
+    assert against[1] < neither[1] - 0.1 < towards[1]
+    assert against[0] > properties((unwanted, -1))[0]  # the other weight works still
+
+
+def test_a_style_is_learnt_in_seconds_from_sentences_of_other_words():
+    table = tense_sentences(pairs=400)
+    train, test = (table[table.part == part] for part in ("train", "test"))
+    tower = EmbeddedMatcher.load(Path(zscap.__file__).parent / "assets")
+    classifier = EmbeddingClassifier.train(train, encoder=tower, variants=2, steps=150, hidden=128)
+    words = make_pipeline(CountVectorizer(token_pattern=r"\w+"), MultinomialNB()).fit(train.text, train.label)
+    auc = roc_auc_score(test.label, classifier.probability(test.text.tolist()))
+    assert auc > 0.85
+    assert auc > roc_auc_score(test.label, words.predict_proba(test.text)[:, 1]) + 0.08  # "is" is all that words tell
+    present, continuing = classifier.probability(["a woman speaks", "a woman speaking"])
+    assert present > 0.7
+    assert continuing < 0.3
+
+
+def test_tense_sentences_of_the_test_have_new_words():
+    table = tense_sentences(pairs=200)
+    assert table.text.is_unique
+    assert set(table.label) == {0, 1}
+    words = {part: set(" ".join(table.text[table.part == part]).split()) for part in ("train", "test")}
+    verbs = {part: set(TENSE_WORDS[part]["verbs"].replace(",", "").split()) for part in words}
+    assert not verbs["train"] & verbs["test"]
+    assert words["train"] & words["test"] <= {"a", "the", "and", "is", "in", "on", "by", "at", "near"}
+    assert table.equals(tense_sentences(pairs=200))
+    assert not table.equals(tense_sentences(pairs=200, seed=1))
 
 
 @pytest.fixture(scope="module")

@@ -1,10 +1,11 @@
 """Text classifiers that say whether a text has a wanted property, such as that what it describes can be heard.
 
-Both give `probability(texts) -> Tensor (n,)`, all that guidance asks of a classifier.
+Each gives `probability(texts) -> Tensor (n,)`, all that guidance asks of a classifier; several together do, too.
 """
 
 import hashlib
 import json
+import math
 import os
 import random
 import shutil
@@ -17,14 +18,23 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from sklearn.metrics import roc_auc_score
+from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from torch.nn import functional as F
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from zscap.data import labelled_texts, normalised
 from zscap.errors import InvalidData, InvalidOption, MissingWeights
 from zscap.training import fit
 
 Sentences = Sequence[str]
+Table = pd.DataFrame | str | Path  # columns text and label, see `zscap.data.labelled_texts`
+
+
+class Classifier(Protocol):
+    """Probability that each text has the wanted property."""
+
+    def probability(self, texts: list[str]) -> Tensor: ...  # (n,)
 
 
 class TextEncoder(Protocol):
@@ -88,10 +98,10 @@ class TextClassifier:
     @classmethod
     def train(
         cls,
-        positive: Sentences,
-        negative: Sentences,
+        positive: Sentences | Table,
+        negative: Sentences | None = None,
         *,
-        validation: tuple[Sentences, Sentences],
+        validation: tuple[Sentences, Sentences] | Table | None = None,
         model: str | Path,
         folder: str | Path,
         prefix: str = "Audio of a ",
@@ -108,9 +118,12 @@ class TextClassifier:
         cosine (`zscap.training.fit`). A run that was cut off goes on from its last epoch when called again.
 
         Args:
-            positive, negative: sentences with and without the wanted property.
-            validation: the same two, of other sentences.
-            model: hub id or folder of a pretrained encoder.
+            positive, negative: sentences with and without the wanted property; or one table of both (a DataFrame or a
+                csv file with the columns `text` and `label`, 1 or 0) and nothing.
+            validation: the same, of other sentences; None puts aside a random seventh of each class, which tells less
+                where sentences resemble each other.
+            model: hub id or folder of any pretrained network that transformers can put a classification head on
+                (BERT, RoBERTa, DeBERTa, GPT-2, ...); a head that it has is replaced.
             folder: receives the classifier, as `save` writes it.
             prefix: stands before every sentence while training. `probability` adds none: the decoding loop's texts
                 begin with the prompt already.
@@ -121,23 +134,31 @@ class TextClassifier:
 
         Raises:
             MissingWeights: `model` is neither here nor within reach on the hub.
-            InvalidData: a class has no sentences.
+            InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
         """
+        (positive, negative), held = _training_and_validation(positive, negative, validation, seed)
         torch.manual_seed(seed)  # the new head is random
         try:
             tokenizer = AutoTokenizer.from_pretrained(model)
             network = AutoModelForSequenceClassification.from_pretrained(
-                model, id2label={0: "other", 1: "wanted"}, label2id={"other": 0, "wanted": 1}
+                model,
+                id2label={0: "other", 1: "wanted"},
+                label2id={"other": 0, "wanted": 1},
+                dtype=torch.float32,  # a checkpoint in half precision would be trained in it
+                ignore_mismatched_sizes=True,  # a head for other labels
             )
         except OSError as error:
             raise MissingWeights(
                 f"{model} is neither here nor within reach on the hub: connect, or copy it here"
             ) from error
+        if tokenizer.pad_token is None:  # as in GPT-2; padding comes last and is masked, so that any token will do
+            tokenizer.pad_token = tokenizer.eos_token
+        network.config.pad_token_id = tokenizer.pad_token_id
         classifier = cls(network.to(device), tokenizer)
 
         texts, labels = _labelled(positive, negative)
         texts, labels = [prefix + text for text in texts], labels.long()
-        held_texts, held_labels = _labelled(*validation)
+        held_texts, held_labels = _labelled(*held)
         held_texts = [prefix + text for text in held_texts]
 
         def loss(step: int) -> Tensor:
@@ -181,9 +202,17 @@ class TextClassifier:
 
     def _logits(self, texts: Sentences) -> Tensor:
         """Logits of one batch, shape = (n, labels)."""
-        limit = min(self.tokenizer.model_max_length, getattr(self.model.config, "max_position_embeddings", 512))
-        batch = self.tokenizer(list(texts), padding=True, truncation=True, max_length=limit, return_tensors="pt")
+        batch = self.tokenizer(
+            list(texts), padding=True, truncation=True, max_length=self._max_tokens(), return_tensors="pt"
+        )
         return self.model(**batch.to(self.model.device)).logits
+
+    def _max_tokens(self) -> int:
+        limit = getattr(self.model.config, "max_position_embeddings", 512)
+        positions = getattr(getattr(self.model.base_model, "embeddings", None), "position_embeddings", None)
+        if getattr(positions, "padding_idx", None) is not None:  # RoBERTa counts positions from the one after padding
+            limit -= positions.padding_idx + 1
+        return min(self.tokenizer.model_max_length, limit)
 
 
 class EmbeddingClassifier:
@@ -207,11 +236,11 @@ class EmbeddingClassifier:
     @classmethod
     def train(
         cls,
-        positive: Sentences,
-        negative: Sentences,
+        positive: Sentences | Table,
+        negative: Sentences | None = None,
         *,
         encoder: TextEncoder,
-        validation: tuple[Sentences, Sentences],
+        validation: tuple[Sentences, Sentences] | Table | None = None,
         variants: int = 6,
         hidden: int = 512,
         dropout: float = 0.5,
@@ -229,8 +258,9 @@ class EmbeddingClassifier:
         lower case as it is and as `variants` random beginnings of it, with a prefix now and then.
 
         Args:
-            positive, negative: sentences with and without the wanted property; each class fills half of every batch.
-            validation: the same two, of other sentences.
+            positive, negative: sentences with and without the wanted property, or one table of both, as in
+                `TextClassifier.train`; each class fills half of every batch.
+            validation: the same, of other sentences; None puts aside a random seventh of each class.
             smoothing: makes the labels 1 - smoothing / 2 and smoothing / 2, which keeps the head from certainty about
                 data whose labels contradict each other here and there.
             noise: length of the random vector added to each embedding of length 1, which keeps the head from leaning
@@ -240,8 +270,9 @@ class EmbeddingClassifier:
             The classifier; its `history` has the columns `step`, `loss` and `validation_auc`.
 
         Raises:
-            InvalidData: a class of `validation` has no sentences.
+            InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
         """
+        (positive, negative), held_out = _training_and_validation(positive, negative, validation, seed)
         rng = random.Random(seed)
         parts = [
             [part for text in texts for part in _beginnings(text, variants, cls.PREFIXES, rng)]
@@ -250,7 +281,7 @@ class EmbeddingClassifier:
         distinct = {part: row for row, part in enumerate(dict.fromkeys([*parts[0], *parts[1]]))}
         embeddings = encoder.encode_text(list(distinct)).detach().float().cpu()
         classes = [embeddings[[distinct[part] for part in side]] for side in parts]
-        held_texts, held_labels = _labelled(*validation)
+        held_texts, held_labels = _labelled(*held_out)
         held = encoder.encode_text([text.lower() for text in held_texts]).detach().float().cpu()
 
         torch.manual_seed(seed)
@@ -339,6 +370,43 @@ class EmbeddingClassifier:
         return self._logits(self.PROBES).tolist()
 
 
+class WeightedClassifiers:
+    """Several classifiers as one, each with a weight; a negative weight wants the opposite of its property.
+
+    The probability is the mean of P_i, or of 1 - P_i where w_i < 0, weighted by |w_i|. Up to a constant, which the
+    target's softmax cancels, guidance by it adds classifier_scale * sum_i w_i P_i / sum_i |w_i| to the scores.
+    Unlike that sum it stays within [0, 1], which is what whoever asks a classifier relies on.
+
+    Args:
+        weighted: pairs of a classifier and its weight; only the weights' ratios count, `classifier_scale` has the rest.
+
+    Raises:
+        InvalidOption: no classifier, a weight that is not finite, or none that differs from 0.
+
+    >>> zscap.WeightedClassifiers([(audible, 1), (person, -0.5)])  # doctest: +SKIP
+    """
+
+    def __init__(self, weighted: Sequence[tuple[Classifier, float]]):
+        weights = [weight for _, weight in weighted]
+        if not weights or not any(weights) or not all(map(math.isfinite, weights)):
+            raise InvalidOption(
+                f"weights {weights}: must be finite numbers, one of them not 0; give (classifier, weight)"
+            )
+        self.weighted = [(classifier, float(weight)) for classifier, weight in weighted if weight]
+
+    def probability(self, texts: Sentences) -> Tensor:
+        """Weighted mean of how well each text does by each classifier.
+
+        Returns:
+            Tensor, shape = (n,), values in [0, 1], on the first classifier's device.
+        """
+        total = sum(abs(weight) for _, weight in self.weighted)
+        parts = [(classifier.probability(texts), weight) for classifier, weight in self.weighted]
+        device = parts[0][0].device
+        mean = sum(abs(weight) / total * (p if weight > 0 else 1 - p).to(device) for p, weight in parts)
+        return mean.clamp(0, 1)  # the shares' sum may round to a little more than 1
+
+
 def _head(width: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
     """One hidden layer; it brings rows of unit norm to unit variance first, without which training crawls."""
     return nn.Sequential(
@@ -350,10 +418,51 @@ def _head(width: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
     )
 
 
-def _labelled(positive: Sentences, negative: Sentences) -> tuple[list[str], Tensor]:
-    """Texts of both classes and their labels, 1.0 and 0.0."""
+def _training_and_validation(
+    positive: Sentences | Table,
+    negative: Sentences | None,
+    validation: tuple[Sentences, Sentences] | Table | None,
+    seed: int,
+) -> tuple[tuple[Sentences, Sentences], tuple[Sentences, Sentences]]:
+    """Sentences with and without the property to train on, and others to validate on, checked."""
+    training = _classes(positive, negative)
+    if validation is None:
+        if (fewest := min(map(len, training))) < 2:
+            raise InvalidData(f"{fewest} sentence of a class can't serve training and validation both: give more")
+        parts = [train_test_split(list(texts), test_size=1 / 7, random_state=seed) for texts in training]
+        return tuple(kept for kept, _ in parts), tuple(held for _, held in parts)
+    two = isinstance(validation, tuple | list) and len(validation) == 2
+    return training, _classes(*(validation if two else (validation, None)))
+
+
+def _classes(positive: Sentences | Table, negative: Sentences | None) -> tuple[Sentences, Sentences]:
+    """Sentences with and without the property, of two lists or of one table.
+
+    Raises:
+        InvalidData: see `TextClassifier.train`.
+    """
+    if negative is None:
+        if not isinstance(positive, Table):
+            raise InvalidData("one list of sentences: give those without the property as well, or a table of both")
+        table = labelled_texts(positive)
+        positive, negative = (table.text[table.label == label].tolist() for label in (True, False))
     if not len(positive) or not len(negative):
         raise InvalidData(f"{len(positive)} positive and {len(negative)} negative sentences: both classes need some")
+    if isinstance(positive, str) or isinstance(negative, str):
+        raise InvalidData(
+            f"a class is the one text {positive if isinstance(positive, str) else negative!r}: give a list"
+        )
+    for text in (*positive, *negative):
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidData(f"{text!r} is among the sentences: leave out what is empty or no text")
+    both = {normalised(text) for text in positive} & {normalised(text) for text in negative}
+    if both:
+        raise InvalidData(f"{len(both)} sentences are in both classes, such as {min(both)!r}: keep each in one")
+    return positive, negative
+
+
+def _labelled(positive: Sentences, negative: Sentences) -> tuple[list[str], Tensor]:
+    """Texts of both classes and their labels, 1.0 and 0.0."""
     return [*positive, *negative], torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))])
 
 

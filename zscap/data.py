@@ -166,6 +166,45 @@ def clean_sentence(text: str) -> str:
     return text.strip(" ,.:-") + "."
 
 
+def normalised(text: str) -> str:
+    """Return what two texts share that differ in case, spaces or final punctuation alone.
+
+    >>> normalised(" A dog  barks. ")
+    'a dog barks'
+    """
+    return " ".join(text.split()).casefold().rstrip(" .!?,;:")
+
+
+def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """Read a table of texts that have a property (label 1 or true) and texts that don't (0 or false).
+
+    Args:
+        source: the table, or a csv file that holds it.
+
+    Returns:
+        DataFrame with the columns `text` (str) and `label` (bool), and whatever else the table has.
+
+    Raises:
+        InvalidData: the file isn't there, a column is missing, or a row has no text or another label.
+    """
+    if isinstance(source, pd.DataFrame):
+        table, name = source, "the table"
+    elif Path(source).is_file():
+        try:
+            table, name = pd.read_csv(source), source
+        except ValueError as error:  # no rows, another number of columns, not utf-8
+            raise InvalidData(f"{source} is no csv file ({' '.join(str(error).split())}): save it as one") from error
+    else:
+        raise InvalidData(f"{source} isn't there: give a csv file or a table with the columns text and label")
+    if missing := {"text", "label"} - set(table.columns):
+        raise InvalidData(f"{name} lacks the column {max(missing)}, it has {list(table.columns)}: rename its columns")
+    textless = ~table.text.map(lambda text: isinstance(text, str) and bool(text.strip()))
+    if (bad := textless | ~table.label.isin([0, 1])).any():
+        row = table[bad].iloc[0]
+        raise InvalidData(f"{name} has a row {row.text!r}, {row.label!r}: text must be a text, label 1 or 0")
+    return table.assign(label=table.label.astype(bool))
+
+
 def near_duplicates(sentences: list[str], *, cosine: float = 0.7) -> np.ndarray:
     """Group sentences that say nearly the same, so that a split can keep each group on one side.
 
@@ -270,6 +309,63 @@ def class_captions(pairs: int, seed: int = 0) -> pd.DataFrame:
         phrases = [random.choice(CLASS_PHRASES[name].split("|")) for name in (first, second)]
         rows.append((random.choice(JOINTS).format(*phrases) + ".", first, second))
     return pd.DataFrame(rows, columns=["text", "first", "second"]).drop_duplicates("text").reset_index(drop=True)
+
+
+# Words of `tense_sentences`; those of the test are in none of its sentences for training.
+TENSE_WORDS = {
+    "train": {
+        "verbs": (
+            "barks barking, crows crowing, cries crying, runs running, falls falling, hums humming, sings singing, "
+            "talks talking, laughs laughing, rings ringing, drips dripping, buzzes buzzing, plays playing, "
+            "walks walking, jumps jumping, sits sitting, stands standing, sleeps sleeping, rumbles rumbling, "
+            "crackles crackling, whistles whistling, snores snoring, blows blowing, passes passing, smiles smiling, "
+            "eats eating, climbs climbing, splashes splashing, roars roaring, coughs coughing, squeaks squeaking, "
+            "sprays spraying, yells yelling, bangs banging, clicks clicking, growls growling, dances dancing, "
+            "looks looking, holds holding, moves moving"
+        ),
+        "subjects": "dog, man, woman, child, bird, machine, bell, clock, car, crowd, engine, baby, river, rooster",
+        "places": ", loudly, in the distance, near a road, outside, in a room, on the street, twice, with a friend",
+    },
+    "test": {
+        "verbs": (
+            "speaks speaking, chirps chirping, sneezes sneezing, ticks ticking, crashes crashing, hits hitting, "
+            "howls howling, swims swimming, rides riding, flows flowing, claps clapping, meows meowing, turns turning, "
+            "beeps beeping, throws throwing"
+        ),
+        "subjects": "cat, boy, girl, person, truck, wind, horse, train, duck",
+        "places": ", softly, by a lake, far away, at night",
+    },
+}
+
+
+def tense_sentences(pairs: int = 800, seed: int = 0) -> pd.DataFrame:
+    """Make sentences in the simple present ("a dog barks") and the same with participles ("a dog barking").
+
+    They teach a classifier a style, which has nothing to do with what is heard or seen. Half of the participles follow
+    an "is". The words of the test are new, so that knowing the training's words by heart is worth nothing there.
+
+    Args:
+        pairs: drawn for training, a third as many for the test; what is drawn again is left out.
+
+    Returns:
+        DataFrame with `text` (none twice), `label` (1 for the simple present, else 0), `pair` (the number that two
+        sentences share) and `part` ("train" or "test").
+    """
+    random, rows = Random(seed), []
+    for part, count in {"train": pairs, "test": pairs // 3}.items():
+        verbs, subjects, places = (words.split(", ") for words in TENSE_WORDS[part].values())
+        for _ in range(count):
+            article, progressive, pair = random.choice(("a", "the")), random.choice(("", "is ")), len(rows) // 2
+            clauses = [
+                (f"{article} {subject}", verb.split())
+                for subject, verb in zip(random.sample(subjects, 2), random.sample(verbs, 2), strict=True)
+            ][: random.choice((1, 2))]
+            place = random.choice(places)
+            present = " and ".join(f"{subject} {finite}" for subject, (finite, _) in clauses)
+            continuing = " and ".join(f"{subject} {progressive}{participle}" for subject, (_, participle) in clauses)
+            rows += [(f"{text} {place}".strip(), label, pair, part) for text, label in ((present, 1), (continuing, 0))]
+    table = pd.DataFrame(rows, columns=["text", "label", "pair", "part"])
+    return table.drop_duplicates("text", ignore_index=True)
 
 
 def _load_published(folder: Path) -> pd.DataFrame:
