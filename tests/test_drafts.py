@@ -5,7 +5,7 @@ import tiny
 import torch
 
 import zscap
-from zscap.decoding import rank
+from zscap.caption import rank
 from zscap.ranking import refine
 from zscap.search import BeamSearch, Task
 

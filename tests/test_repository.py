@@ -18,9 +18,10 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAYERS = [
     {"errors"},
     {"options", "sources", "data", "metrics", "training", "plots"},
-    {"language_model", "matchers", "classifier"},
-    {"candidates", "penalties", "search"},
+    {"language_model", "matchers", "classifier", "generation"},
+    {"prefix_model", "generators", "candidates", "penalties", "search"},
     {"guidance", "keywords"},
+    {"caption"},
     {"decoding"},
     {"presets", "ranking"},
     {"cli"},

@@ -1,7 +1,8 @@
 """Zero-shot captions for sounds: a language model proposes, a matcher listens, a classifier asks if it can be heard."""
 
-from .classifier import EmbeddingClassifier, TextClassifier
-from .decoding import Caption, Captioner, Step
+from .caption import Caption, Step
+from .classifier import EmbeddingClassifier, TextClassifier, WeightedClassifiers
+from .decoding import Captioner
 from .errors import (
     InvalidData,
     InvalidOption,
@@ -31,6 +32,7 @@ __all__ = [
     "UnknownPreset",
     "UnreadableSource",
     "UnwritableOutput",
+    "WeightedClassifiers",
     "ZscapError",
     "load",
     "presets",

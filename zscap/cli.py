@@ -12,7 +12,7 @@ import typer
 from tqdm import tqdm
 
 from . import data
-from .decoding import Caption
+from .caption import Caption
 from .errors import InvalidOption, UnreadableSource, UnwritableOutput, ZscapError
 from .options import SteeringOptions
 from .presets import fetch as fetch_weights

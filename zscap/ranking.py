@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from .decoding import Caption, Captioner, rank
+from .caption import Caption, rank
+from .decoding import Captioner
 from .sources import Source
 
 REQUEST = """Someone wrote these short descriptions of a {kind} that you cannot perceive yourself. The number
