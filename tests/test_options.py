@@ -47,7 +47,7 @@ def test_defaults_are_the_released_settings():
         ({"kl_scale": float("nan")}, r"kl_scale=nan: must be a finite number"),
         ({"fusion_scale": 1.2}, r"fusion_scale=1.2: must be between 0 and 1"),
         ({"combine": "sum"}, r"combine='sum': must be 'scores' or 'losses'"),
-        ({"prompt": ""}, r"prompt='': must be a text that is not empty"),
+        ({"end_token": ""}, r"end_token='': must be a text that is not empty"),
         ({"prompt": None}, r"prompt=None: must be a text"),
         ({"forbidden_tokens": (-1,)}, r"forbidden_tokens=\(-1,\): must be token ids"),
         ({"forbidden_tokens": "abc"}, r"forbidden_tokens='abc': must be a list of whole numbers"),

@@ -79,3 +79,25 @@ def test_captions_fit_better_and_do_not_depend_on_the_batch(tmp_path, beam_size)
     assert beam_size > 1 or len({c.tokens for c in unmoved}) == 1
     (step, *_) = captioner.steps("clip 1")
     assert len(step.iterations) == 1 and step.iterations[0].candidates.shape == (1, 40)
+
+
+def test_previewed_candidates_are_the_most_promising(tmp_path):
+    language_model = tiny.language_model(tmp_path)
+    matcher = tiny.HashMatcher()
+    guides = {"matcher": matcher, "classifier": tiny.HashClassifier()}
+    options = zscap.ProximalOptions(num_candidates=10, num_previewed=80, temperature=0.1, kappa=0.3)
+    captioner = zscap.Captioner(language_model, **guides, options=options, batch_size=3)
+    sources = [f"clip {number}" for number in range(5)]
+    captions = captioner(sources)
+    assert [captioner(source).tokens for source in sources] == [caption.tokens for caption in captions]
+    (source,) = matcher.encode_source(["clip 1"])
+    for step in captioner.steps("clip 1"):
+        pool = step.before[0].topk(80).indices.tolist()
+        texts = [language_model.pieces[token].strip() or language_model.pieces[token] for token in pool]
+        cosines = dict(zip(pool, (matcher.encode_text(texts) @ source).tolist(), strict=True))
+        promise = lambda token: step.before[0, token].item() + cosines[token] / 0.1  # noqa: B023, E731
+        assert set(step.iterations[0].candidates[0].tolist()) == set(sorted(pool, key=promise, reverse=True)[:10])
+    plain = captioner(sources, num_previewed=0)
+    assert sum(c.matching for c in captions) > sum(c.matching for c in plain)
+    deaf = zscap.Captioner(language_model, classifier=guides["classifier"], options=options)
+    assert deaf("clip 1") == deaf("clip 1", num_previewed=0)  # nothing to preview with

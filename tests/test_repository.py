@@ -18,7 +18,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LAYERS = [
     {"errors"},
     {"options", "sources", "data", "metrics", "training", "plots"},
-    {"language_model", "matchers", "classifier", "generation"},
+    {"language_model", "matchers", "classifier", "generation", "weights"},
     {"prefix_model", "generators", "candidates", "penalties", "search"},
     {"guidance", "keywords"},
     {"caption"},
@@ -67,12 +67,15 @@ def test_pins_are_exact_and_the_same_everywhere():
 
 def test_assets_are_the_published_ones_and_small():
     presets = tomllib.loads((PACKAGE / "presets.toml").read_text())
-    for part in ("language_model", "matcher", "classifier"):
-        made = presets["embedded"][part]
-        content = (PACKAGE / made["path"] / made["file"]).read_bytes()
+    parts = [part for preset in presets.values() for part in preset.values() if isinstance(part, dict)]
+    packaged = [part for part in parts if part.get("place") == "package"]
+    for made in packaged:
+        content = (PACKAGE / made["folder"] / made["file"]).read_bytes()
         assert hashlib.sha256(content).hexdigest() == made["sha256"]
         assert made["sha256"] in (PACKAGE / "assets" / "CARD.md").read_text()
-    assert sum(file.stat().st_size for file in (PACKAGE / "assets").rglob("*") if file.is_file()) <= 25e6
+    weights = {file.relative_to(PACKAGE) for file in (PACKAGE / "assets").rglob("*.safetensors")}
+    assert weights == {Path(part["folder"], part["file"]) for part in packaged}
+    assert sum(file.stat().st_size for file in (PACKAGE / "assets").rglob("*") if file.is_file()) <= 40e6
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -8,7 +8,6 @@ from PIL import Image
 
 from zscap.errors import UnreadableSource
 from zscap.sources import (
-    find_audio,
     find_sources,
     is_visual,
     read_audio,
@@ -97,7 +96,7 @@ def test_folders_are_walked_in_order(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("b/two.flac", "one.wav", "notes.txt", "b/three.WAV"):
         (tmp_path / name).touch()
-    found = [str(item) for item in find_audio([tmp_path, "alone.wav", tmp_path / "empty"])]
+    found = [str(item) for item in find_sources([tmp_path, "alone.wav", tmp_path / "empty"])]
     assert found[:4] == [
         str(tmp_path / "b/three.WAV"),
         str(tmp_path / "b/two.flac"),

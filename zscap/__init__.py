@@ -12,6 +12,7 @@ from .errors import (
     UnwritableOutput,
     ZscapError,
 )
+from .generators import captioner_model
 from .language_model import LanguageModel
 from .options import MagicOptions, ProximalOptions, SteeringOptions
 from .presets import load, presets
@@ -34,6 +35,7 @@ __all__ = [
     "UnwritableOutput",
     "WeightedClassifiers",
     "ZscapError",
+    "captioner_model",
     "load",
     "presets",
 ]

@@ -78,6 +78,7 @@ class Scorer:
         self.language_model = language_model
         self.embeddings = None if matcher is None else Remembered(matcher.encode_text)
         self.probabilities = None if classifier is None else Remembered(classifier.probability)
+        self._token_embeddings: Tensor | None = None  # of tokens' own texts, (vocabulary, d), NaN where not yet known
 
     def begin_token(self, texts: list[str], sources: Tensor | None, options: DecodingOptions) -> None:
         """Sets the texts to be continued, one per row.
@@ -124,6 +125,18 @@ class Scorer:
             probability = self._looked_up(self.probability, candidates, possible, classify)
             probability = probability.where(possible, torch.nan)
         return matching, probability
+
+    def preview(self, tokens: Tensor) -> Tensor:
+        """Cosine of each token's own text with the row's source, (rows, k), of token ids, (rows, k)."""
+        if self._token_embeddings is None:
+            shape = self.language_model.vocabulary_size, self.sources.shape[1]
+            self._token_embeddings = torch.full(shape, torch.nan, device=tokens.device)
+        new = tokens[self._token_embeddings[tokens, 0].isnan()].unique()
+        if len(new):
+            pieces = [self.language_model.pieces[token] for token in new.tolist()]
+            texts = [piece.strip() or piece for piece in pieces]
+            self._token_embeddings[new] = self.embeddings.function(texts).to(self._token_embeddings)
+        return (self._token_embeddings[tokens] * self.sources[:, None]).sum(-1)
 
     def _looked_up(self, table: Tensor, candidates: Tensor, wanted: Tensor, function) -> Tensor:
         """Values of the candidates, (rows, k), from a table (rows, vocabulary) in which those wanted are filled in."""

@@ -14,11 +14,12 @@ from tqdm import tqdm
 from . import data
 from .caption import Caption
 from .errors import InvalidOption, UnreadableSource, UnwritableOutput, ZscapError
-from .options import SteeringOptions
+from .keywords import read_keywords
+from .options import DecodingOptions
+from .presets import about, downloads, load
 from .presets import fetch as fetch_weights
-from .presets import load
 from .presets import presets as table_of_presets
-from .sources import find_audio
+from .sources import find_sources
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
 
@@ -28,6 +29,7 @@ def caption(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Recordings, and folders to be walked.")],
     preset: Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")] = "embedded",
     set: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="Change an option; may be repeated.")] = (),
+    keywords: Annotated[Path | None, typer.Option(help="A file of names for keywords, one a line.")] = None,
     out: Annotated[Path | None, typer.Option(help="Append JSON lines here; a run that was cut off goes on.")] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     scoring_dtype: Annotated[
@@ -35,15 +37,18 @@ def caption(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Recordings decoded together.")] = 16,
 ) -> None:
-    """Caption recordings (wav, flac, ogg, mp3). One line a recording: to stdout, or as JSON to --out.
+    """Caption recordings, or what else the preset takes. One line a recording: to stdout, or as JSON to --out.
 
     The exit status is 1 if any recording failed; the others are captioned all the same.
     """
-    changes = dict(_change(text) for text in set)
+    made_of = about(preset)
+    changes = dict(_change(text, type(made_of.options)) for text in set)
+    if keywords is not None:
+        changes["keywords"] = read_keywords(keywords)
     output = None if out is None else Output(out, {"preset": preset, "options": changes})
     captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
     failed = 0
-    found = list(dict.fromkeys(find_audio(paths)))
+    found = list(dict.fromkeys(find_sources(paths, made_of.takes)))
     for error in (item for item in found if isinstance(item, UnreadableSource)):
         failed += 1
         _complain(error)
@@ -77,7 +82,9 @@ def fetch(name: Annotated[str, typer.Argument(help=f"A data set ({', '.join(data
     if name in data.DATASETS:
         typer.echo(data.fetch(name))
     else:
-        typer.echo("\n".join(fetch_weights(name)) or f"{name}: nothing to download")
+        missing = [weights.told for weights in downloads(name)]
+        typer.echo("\n".join(missing) or f"{name}: nothing to download")
+        fetch_weights(name)
 
 
 class Output:
@@ -134,11 +141,11 @@ class Output:
             file.write(json.dumps(row | self.settings) + "\n")
 
 
-def _change(text: str) -> tuple[str, object]:
+def _change(text: str, options: type[DecodingOptions]) -> tuple[str, object]:
     name, equals, value = text.partition("=")
     if not equals:
         raise InvalidOption(f"--set {text}: must be NAME=VALUE, e.g. --set beam_size=3")
-    return name, SteeringOptions.parse(name, value)
+    return name, options.parse(name, value)
 
 
 def _complain(error: ZscapError) -> None:

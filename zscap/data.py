@@ -37,6 +37,11 @@ DATASETS = {
         lines={"audible.txt": 7_002, "notAudible.txt": 8_383},
         note="Audibility sentences by the authors of arXiv 2309.03884; no licence is stated, so keep them to yourself.",
     ),
+    "audioset": Dataset(
+        url="http://storage.googleapis.com/us_audioset/youtube_corpus/v1/csv/",
+        lines={"class_labels_indices.csv": 528},
+        note="The 527 class names of AudioSet (15 kB), CC BY 4.0; ZerAuCap's keywords.",
+    ),
 }
 
 

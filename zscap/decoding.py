@@ -150,7 +150,7 @@ class Captioner:
     ) -> Iterator[tuple[Task, list[Hypothesis]]]:
         """The main loop. Each task's final beam, best first, once it has ended; the next task takes its place."""
         lm, scorer = self.language_model, self.scorer
-        end_ids = [lm.end_id(token) for token in options.end_tokens]
+        end_ids = lm.end_ids(options.end_tokens)
         search = BeamSearch(options.beam_size, end_ids, options.draft_temperature)
         state = None
         while True:

@@ -36,7 +36,7 @@ class DecodingOptions:
     Keywords are those of the names in `keywords` that fit the source best; () stands for zscap's own list.
     """
 
-    prompt: str = _text("Audio of a")
+    prompt: str = "Audio of a"
     prompt_in_text: bool = True  # the prompt is part of what a reader sees and of the texts that are scored
     num_keywords: int = _at_least(0, 0)
     keyword_prompt: str = _text("Objects: ")  # what stands before the keywords, and they before the prompt
@@ -97,6 +97,7 @@ class GuidanceOptions(DecodingOptions):
 
     max_new_tokens: int = _at_least(1, 8)
     beam_size: int = _at_least(1, 1)
+    num_previewed: int = _at_least(0, 0)  # tokens of which the candidates are the most promising; 0: the most probable
     temperature: float = _positive(0.01)  # of the softmax that turns candidates' scores into a target
     matching_scale: float = _at_least(0, 1.0)  # lambda1: weight of the target's cross-entropy
     combine: Literal["scores", "losses"] = "scores"  # one target of the summed scores | one cross-entropy per guide
@@ -154,7 +155,7 @@ class MagicOptions(DecodingOptions):
     they do not have, is added to a candidate's score `classifier_scale` times.
     """
 
-    prompt: str = _text("This is a sound of ")
+    prompt: str = "This is a sound of "
     prompt_in_text: bool = False
     num_keywords: int = _at_least(0, 2)
     num_candidates: int = _at_least(1, 45)

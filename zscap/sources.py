@@ -167,11 +167,6 @@ def find_sources(paths: Iterable[str | Path], kinds: Sequence[str] = ("audio",))
         yield from found
 
 
-def find_audio(paths: Iterable[str | Path]) -> Iterator[str | UnreadableSource]:
-    """The recordings among files and in folders, as `find_sources` finds them."""
-    return find_sources(paths)
-
-
 def _check_file(path: str | Path, name: str, what: str) -> None:
     if not isinstance(path, (str, Path)):
         raise UnreadableSource(f"{name}: not a source of {what}; give a path, many of them in a list")

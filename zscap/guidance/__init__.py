@@ -7,11 +7,11 @@ from .magic import magic
 from .proposal import Iteration, Proposal
 from .proximal import propose
 from .steering import steer
-from .target import targets_of
+from .target import candidates_of, targets_of
 
 GUIDANCE = {SteeringOptions: steer, ProximalOptions: propose, MagicOptions: magic}
 
-__all__ = ["GUIDANCE", "Iteration", "Proposal", "guide", "targets_of"]
+__all__ = ["GUIDANCE", "Iteration", "Proposal", "candidates_of", "guide", "targets_of"]
 
 
 def guide(proposal: Proposal, options: DecodingOptions) -> Tensor:

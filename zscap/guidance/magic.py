@@ -21,7 +21,7 @@ def magic(proposal: Proposal, options: MagicOptions) -> Tensor:
     which holds the end back for 1 / end_penalty tokens. The authors' released code means to do so, but looks the ending
     tokens up in a list sorted in another order than the scores', and so often penalises another candidate instead.
     """
-    look = proposal.look(proposal.log_p, options.num_candidates)
+    look = proposal.look(proposal.log_p, proposal.most_probable(proposal.log_p, options.num_candidates)[1])
     score = (1 - options.alpha) * proposal.log_p.gather(1, look.candidates).exp()
     if options.alpha > 0:
         score = score - options.alpha * _sameness(proposal, look.candidates)

@@ -18,7 +18,7 @@ class Iteration:
     """One look at the candidates; Tensors of shape (rows, k) but for log_p, (rows, vocabulary)."""
 
     log_p: Tensor  # of the language model, with what guidance has done so far
-    candidates: Tensor  # token ids, the k most probable
+    candidates: Tensor  # token ids
     matching: Tensor | None  # cosine of each candidate's text with the source, NaN where it was not asked for
     probability: Tensor | None  # the classifier's, of each candidate's text, NaN where it was not asked for
 
@@ -45,10 +45,12 @@ class Proposal:
     scorer: Scorer
     watched: list[Iteration] = field(default_factory=list)  # every look at the candidates
 
-    def look(self, log_p: Tensor, num_candidates: int) -> Iteration:
-        """The scores of the most probable of the possible tokens under log_p, shape (rows, vocabulary)."""
-        k = min(num_candidates, int(self.possible.sum(-1).max()))
-        candidates = log_p.where(self.possible, -torch.inf).topk(k).indices
+    def most_probable(self, log_p: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and ids of the most probable of the possible tokens, (rows, number) or fewer."""
+        return log_p.where(self.possible, -torch.inf).topk(min(number, int(self.possible.sum(-1).max())))
+
+    def look(self, log_p: Tensor, candidates: Tensor) -> Iteration:
+        """The scores of candidates, (rows, k), under log_p, (rows, vocabulary)."""
         matching, probability = self.scorer(candidates, self.possible.gather(1, candidates))
         self.watched.append(Iteration(log_p, candidates, matching, probability))
         return self.watched[-1]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ..options import ProximalOptions
 from .proposal import Proposal
-from .target import targets_of
+from .target import candidates_of, targets_of
 
 NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten are taken
 
@@ -22,7 +22,7 @@ def propose(proposal: Proposal, options: ProximalOptions) -> Tensor:
     """
     if not proposal.scorer.has_guides:
         return proposal.finish(proposal.logits, options)
-    look = proposal.look(proposal.log_p, options.num_candidates)
+    look = proposal.look(proposal.log_p, candidates_of(proposal, proposal.log_p, options))
     target = torch.zeros_like(proposal.log_p)
     for weight, share in targets_of(look, options):
         target.scatter_add_(1, look.candidates, weight * share.to(target))

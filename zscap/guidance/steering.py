@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..options import SteeringOptions
 from .proposal import Proposal
-from .target import targets_of
+from .target import candidates_of, targets_of
 
 
 def steer(proposal: Proposal, options: SteeringOptions) -> Tensor:
@@ -34,7 +34,7 @@ def steer(proposal: Proposal, options: SteeringOptions) -> Tensor:
         with torch.enable_grad():
             log_p = shifted().log_softmax(-1)
             with torch.no_grad():
-                look = proposal.look(log_p.detach(), options.num_candidates)
+                look = proposal.look(log_p.detach(), candidates_of(proposal, log_p.detach(), options))
             loss = options.kl_scale * (log_p.exp() * (log_p - proposal.log_p)).sum()
             for weight, target in targets_of(look, options):
                 loss = loss - weight * (target * log_p.gather(1, look.candidates)).sum()

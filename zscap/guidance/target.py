@@ -6,7 +6,22 @@ import torch
 from torch import Tensor
 
 from ..options import GuidanceOptions
-from .proposal import Iteration
+from .proposal import Iteration, Proposal
+
+
+def candidates_of(proposal: Proposal, log_p: Tensor, options: GuidanceOptions) -> Tensor:
+    """Ids of the tokens whose texts are to be scored under log_p, (rows, vocabulary): shape (rows, k).
+
+    They are the most probable, as in the papers. With `num_previewed` they are the most promising of so many: a token's
+    promise is log p + cos(a, its own text) / temperature, which costs next to nothing, as tokens' own texts are
+    embedded once and for all.
+    """
+    preview = options.num_previewed and proposal.scorer.embeddings is not None
+    values, ids = proposal.most_probable(log_p, max(options.num_candidates, options.num_previewed * bool(preview)))
+    if not preview:
+        return ids
+    promise = values + proposal.scorer.preview(ids).to(values) / options.temperature
+    return ids.gather(1, promise.topk(min(options.num_candidates, ids.shape[1])).indices)
 
 
 def targets_of(look: Iteration, options: GuidanceOptions) -> list[tuple[float, Tensor]]:
