@@ -1,7 +1,10 @@
 """Presets: what they are made of, what this machine lacks for them, and how that is said."""
 
 import importlib
+import os
 import shutil
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -99,6 +102,20 @@ def test_every_preset_without_its_weights_says_so_in_one_line(monkeypatch, tmp_p
     assert not row.ready and row.missing in str(caught.value)
     for fetched in presets.downloads(preset):
         assert fetched.told in str(caught.value) and fetched.gigabytes > 0.1
+
+
+def test_what_is_missing_is_said_before_anything_slow_is_imported(tmp_path):
+    code = """
+import sys, zscap
+try:
+    zscap.load("zeraucap")
+except zscap.MissingWeights as error:
+    print(error)
+print("torch" in sys.modules, "transformers" in sys.modules, zscap.Captioner.__name__)
+"""
+    environment = {**os.environ, "HF_HOME": str(tmp_path), "PYTHONPATH": str(weights.PACKAGE.parent)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert "zscap fetch zeraucap" in done.stdout and done.stdout.splitlines()[-1] == "False False Captioner"
 
 
 def test_fetch_downloads_what_is_missing_at_the_pinned_commit(monkeypatch, tmp_path):

@@ -23,7 +23,8 @@ LAYERS = [
     {"guidance", "keywords"},
     {"caption"},
     {"decoding"},
-    {"presets", "ranking"},
+    {"networks", "ranking"},
+    {"presets"},
     {"cli"},
 ]
 

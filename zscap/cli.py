@@ -6,20 +6,20 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from tqdm import tqdm
 
-from . import data
-from .caption import Caption
 from .errors import InvalidOption, UnreadableSource, UnwritableOutput, ZscapError
-from .keywords import read_keywords
 from .options import DecodingOptions
 from .presets import about, downloads, load
 from .presets import fetch as fetch_weights
 from .presets import presets as table_of_presets
 from .sources import find_sources
+
+if TYPE_CHECKING:
+    from .caption import Caption
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
 
@@ -44,6 +44,8 @@ def caption(
     made_of = about(preset)
     changes = dict(_change(text, type(made_of.options)) for text in set)
     if keywords is not None:
+        from .keywords import read_keywords
+
         changes["keywords"] = read_keywords(keywords)
     output = None if out is None else Output(out, {"preset": preset, "options": changes})
     captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
@@ -77,8 +79,10 @@ def list_presets() -> None:
 
 
 @app.command()
-def fetch(name: Annotated[str, typer.Argument(help=f"A data set ({', '.join(data.DATASETS)}) or a preset.")]) -> None:
+def fetch(name: Annotated[str, typer.Argument(help="A preset, or a data set: audibility, audioset.")]) -> None:
     """Download a data set, or what a preset needs from the model hub."""
+    from . import data
+
     if name in data.DATASETS:
         typer.echo(data.fetch(name))
     else:

@@ -1,4 +1,4 @@
-"""Presets: presets.toml says what each is made of; here the parts are looked for, fetched and put together."""
+"""Presets: presets.toml says what each is made of; here the parts are looked for and fetched."""
 
 from __future__ import annotations
 
@@ -6,29 +6,22 @@ import tomllib
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
-import torch
-from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, WhisperForConditionalGeneration
-from transformers.utils import logging as transformers_logging
-
-from .classifier import EmbeddingClassifier, TextClassifier
-from .data import data_folder
-from .decoding import Captioner
-from .errors import InvalidOption, MissingWeights, UnknownPreset, suggestion
-from .generators import captioner_model
-from .keywords import read_keywords
-from .language_model import LanguageModel
-from .matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
-from .matchers.scenes import SceneMatcher
+from .errors import MissingWeights, UnknownPreset, suggestion
 from .options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
-from .prefix_model import PrefixLanguageModel
-from .weights import PLACES, Weights
+from .weights import PLACES, Part, Weights
 from .weights import fetch as fetch_weights
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .decoding import Captioner
+
+# torch and transformers take seconds to import, and what is missing should be said at once: they are imported late.
 
 PRESETS = Path(__file__).parent / "presets.toml"
 OPTIONS = {"steering": SteeringOptions, "proximal": ProximalOptions, "magic": MagicOptions}
-AUDIOSET = Path("audioset", "class_labels_indices.csv")  # below the data folder
 ROLES = ("encoder", "matcher", "classifier", "language_model")
 
 
@@ -56,21 +49,12 @@ def load(
         MissingWeights: weights are absent or damaged; the message says how to get them.
     """
     made = about(preset)
-    _check_device(device)
     options = made.options.override(**changes)
-    if device.startswith("mps") and scoring_dtype is None:
-        scoring_dtype = "float32"
-    scoring = {"device": device} | ({} if scoring_dtype is None else {"dtype": _dtype(scoring_dtype)})
     if made.faults:
         raise MissingWeights(f"preset {preset!r} lacks {'; '.join(made.faults)}")
-    if options.num_keywords and not options.keywords and (data_folder() / AUDIOSET).is_file():
-        options = options.override(keywords=read_keywords(data_folder() / AUDIOSET))
-    transformers_logging.disable_progress_bar()  # a second's work; the bar would end up in captions' output
-    networks: dict = {}
-    for role, part in made.parts.items():
-        networks[role] = NETWORKS[part.network](part, networks, device if role == "language_model" else scoring)
-    networks.pop("encoder", None)
-    return Captioner(networks.pop("language_model"), **networks, options=options, batch_size=batch_size)
+    from .networks import put_together
+
+    return put_together(made.parts, options, device, scoring_dtype, batch_size)
 
 
 def presets() -> pd.DataFrame:
@@ -86,6 +70,8 @@ def presets() -> pd.DataFrame:
         }
         for name, made in _presets().items()
     ]
+    import pandas as pd
+
     return pd.DataFrame(rows).set_index("preset")
 
 
@@ -125,15 +111,6 @@ def fetch(preset: str) -> None:
 
 
 @dataclass(frozen=True)
-class Part:
-    """A network of a preset and where its weights lie."""
-
-    network: str  # a key of NETWORKS
-    weights: Weights
-    dtype: str  # of a language model
-
-
-@dataclass(frozen=True)
 class Preset:
     name: str
     description: str
@@ -166,67 +143,3 @@ def _read(name: str, entry: dict, table: dict) -> Preset:
             parts[role] = Part(made["network"], PLACES[made["place"]](**place), made.get("dtype", "float32"))
     options = OPTIONS[entry["guidance"]](**entry["options"])
     return Preset(name, entry["description"], entry["takes"], entry["license"], options, parts)
-
-
-def _check_device(device: str) -> None:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.partition(":")[0], False):
-        have = ", ".join(name for name, available in there.items() if available)
-        raise InvalidOption(f"device {device!r}: not on this machine; choose from {have}")
-
-
-def _dtype(name: str) -> torch.dtype:
-    choices = ("float16", "bfloat16", "float32", "float64")
-    if name not in choices:
-        raise InvalidOption(f"scoring_dtype={name!r}: must be one of {', '.join(choices)}")
-    return getattr(torch, name)
-
-
-def _causal(part: Part, networks: dict, device: str) -> LanguageModel:
-    settings = _where(part.weights)
-    model = AutoModelForCausalLM.from_pretrained(dtype=_lm_dtype(part, device), **settings)
-    return LanguageModel(model.to(device), AutoTokenizer.from_pretrained(**settings))
-
-
-def _prefix(part: Part, networks: dict, device: str) -> LanguageModel:
-    folder = part.weights.path
-    return PrefixLanguageModel.load(folder, networks["encoder"], device=device, dtype=_lm_dtype(part, device))
-
-
-def _whisper(part: Part, networks: dict, device: str) -> LanguageModel:
-    settings = _where(part.weights)
-    model = WhisperForConditionalGeneration.from_pretrained(dtype=_lm_dtype(part, device), **settings)
-    return captioner_model(model.to(device), AutoProcessor.from_pretrained(**settings))
-
-
-def _where(weights: Weights) -> dict:
-    revision = getattr(weights, "revision", None)
-    return {
-        "pretrained_model_name_or_path": weights.path,
-        "local_files_only": True,
-        **({} if revision is None else {"revision": revision}),
-    }
-
-
-def _lm_dtype(part: Part, device: str) -> str:
-    return "float32" if device.startswith("mps") else part.dtype  # mps knows no float64
-
-
-def _embedding_classifier(part: Part, networks: dict, scoring: dict) -> EmbeddingClassifier:
-    encoder = networks.get("matcher") or networks["encoder"]
-    return EmbeddingClassifier.load(part.weights.path / part.weights.file, encoder, **scoring)
-
-
-# How each network is read: (its part, the networks before it, where it runs) -> the network.
-NETWORKS = {
-    "causal": _causal,
-    "prefix": _prefix,
-    "whisper": _whisper,
-    "embedded": lambda part, _, scoring: EmbeddedMatcher.load(part.weights.path, **scoring),
-    "scenes": lambda part, _, scoring: SceneMatcher.load(part.weights.path, **scoring),
-    "imagebind": lambda part, _, scoring: ImageBind.load(part.weights.path / "imagebind_huge.pth", **scoring),
-    "clap": lambda part, _, scoring: CLAP.load(part.weights.path, revision=part.weights.revision, **scoring),
-    "clip": lambda part, _, scoring: CLIP.load(part.weights.path, revision=part.weights.revision, **scoring),
-    "embedding-classifier": _embedding_classifier,
-    "text-classifier": lambda part, _, scoring: TextClassifier.load(part.weights.path, **scoring),
-}

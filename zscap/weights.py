@@ -6,7 +6,6 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 
 from .errors import MissingWeights
@@ -83,6 +82,8 @@ class Downloaded:
         return f"{self.told}: run `zscap fetch {preset}`"
 
     def fetch(self) -> None:
+        import torch  # late: it takes a second, and only a download needs it
+
         self.path.mkdir(parents=True, exist_ok=True)
         for name, url in self.urls.items():
             if not (self.path / name).is_file():
@@ -109,6 +110,15 @@ class Trained:
 
 Weights = Packaged | Hub | Downloaded | Trained
 PLACES: dict[str, type[Weights]] = {"package": Packaged, "hub": Hub, "download": Downloaded, "notebook": Trained}
+
+
+@dataclass(frozen=True)
+class Part:
+    """A network of a preset and where its weights lie."""
+
+    network: str  # a key of networks.NETWORKS
+    weights: Weights
+    dtype: str  # of a language model
 
 
 def fetch(weights: Weights) -> None:
