@@ -13,6 +13,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from .classifier import Classifier
 from .language_model import LanguageModel
 from .options import DecodingOptions
 
@@ -27,12 +28,6 @@ class Matcher(Protocol):
     def encode_source(self, sources: list) -> Tensor: ...  # (n, d)
 
     def encode_text(self, texts: list[str]) -> Tensor: ...  # (n, d)
-
-
-class Classifier(Protocol):
-    """Probability that a text has the wanted property, such as audibility."""
-
-    def probability(self, texts: list[str]) -> Tensor: ...  # (n,)
 
 
 class Remembered:

@@ -47,7 +47,8 @@ def caption(
         from .keywords import read_keywords
 
         changes["keywords"] = read_keywords(keywords)
-    output = None if out is None else Output(out, {"preset": preset, "options": changes})
+    settings = {"preset": preset, "options": changes, "scoring_dtype": scoring_dtype}
+    output = None if out is None else Output(out, settings)
     captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
     failed = 0
     found = list(dict.fromkeys(find_sources(paths, made_of.takes)))

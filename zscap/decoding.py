@@ -10,8 +10,9 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from .candidates import Classifier, Matcher, Scorer
+from .candidates import Matcher, Scorer
 from .caption import Caption, Step, rank
+from .classifier import Classifier
 from .errors import InvalidOption, ZscapError
 from .guidance import Proposal, guide
 from .keywords import Keywords, prompt_with

@@ -20,7 +20,7 @@ from torch.nn.functional import normalize
 from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 from ..sources import Source, read_audio
-from .hub import load_parts
+from .checkpoints import load_parts
 
 MAX_WINDOWS = 12  # of a recording; one longer than two minutes is sampled evenly
 BATCH = 128  # texts

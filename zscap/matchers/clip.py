@@ -11,7 +11,7 @@ from torch.nn.functional import normalize
 from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
 
 from ..sources import Source, read_frames
-from .hub import load_parts
+from .checkpoints import load_parts
 from .trees import trees
 
 MAX_FRAMES = 8  # of a video

@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, pad, relu, scaled_dot_product_attention
 from transformers import AutoTokenizer
 
-from ..errors import MissingWeights
 from ..sources import Source, read_audio
+from .checkpoints import read_packed
 from .trees import trees
 
 RATE = 32_000  # Hz
@@ -188,15 +187,7 @@ class EmbeddedMatcher:
         Raises:
             MissingWeights: the file is not there, or cut off.
         """
-        path = Path(folder) / "matcher.safetensors"
-        try:
-            with safe_open(path, "pt") as file:
-                config = json.loads(file.metadata()["config"])
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError) as error:
-            raise MissingWeights(
-                f"{path}: not a whole weights file ({error}); make it with notebooks 91 and 92"
-            ) from None
+        config, weights = read_packed(Path(folder) / "matcher.safetensors", "notebooks 91 and 92")
         both = nn.ModuleDict({"tower": TextTower(**config["tower"]), "encoder": AudioEncoder(**config["encoder"])})
         both.load_state_dict(weights)
         tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "language_model")

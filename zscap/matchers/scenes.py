@@ -13,13 +13,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
-from ..errors import MissingWeights
 from ..sources import Source, read_frames
+from .checkpoints import read_packed
 from .embedded import EmbeddedMatcher, convolution
 
 SIDE = 64  # pixels, width and height of a frame as the encoder sees it
@@ -102,13 +101,7 @@ class SceneMatcher:
         Raises:
             MissingWeights: a file is not there, or cut off.
         """
-        path = Path(folder) / "scenes.safetensors"
-        try:
-            with safe_open(path, "pt") as file:
-                config = json.loads(file.metadata()["config"])
-                weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        except (FileNotFoundError, SafetensorError) as error:
-            raise MissingWeights(f"{path}: not a whole weights file ({error}); make it with notebook 95") from None
+        config, weights = read_packed(Path(folder) / "scenes.safetensors", "notebook 95")
         encoder = SceneEncoder(**config)
         encoder.load_state_dict(weights)
         return cls(encoder, EmbeddedMatcher.load(text_folder or folder, device=device, dtype=dtype))

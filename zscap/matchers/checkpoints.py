@@ -1,13 +1,15 @@
-"""Checkpoints of transformers as matchers take them: network, tokenizer and what reads the sources."""
+"""Weights on disk as matchers take them: checkpoints of transformers, and zscap's own files."""
 
 from __future__ import annotations
 
+import json
 import pickle
 from pathlib import Path
 from typing import TypeVar
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
 from transformers import (
     AutoTokenizer,
     FeatureExtractionMixin,
@@ -62,3 +64,17 @@ def load_parts(
     if len(tokenizer) <= len(tokenizer.all_special_tokens):  # so it is made where its files are not there
         raise MissingWeights(f"{path}: its tokenizer has no words (tokenizer.json is not there); {fix}")
     return model.to(device), tokenizer, sources
+
+
+def read_packed(path: Path, recipe: str) -> tuple[dict, dict[str, Tensor]]:
+    """Arguments and weights, in float32, of a network that zscap saved as one file; `recipe` makes it.
+
+    Raises:
+        MissingWeights: the file is not there, or cut off.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            config = json.loads(file.metadata()["config"])
+            return config, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+    except (FileNotFoundError, SafetensorError) as error:
+        raise MissingWeights(f"{path}: not a whole weights file ({error}); make it with {recipe}") from None
