@@ -63,8 +63,8 @@ def _causal(part: Part, networks: dict, device: str) -> LanguageModel:
 
 
 def _prefix(part: Part, networks: dict, device: str) -> LanguageModel:
-    folder = part.weights.path
-    return PrefixLanguageModel.load(folder, networks["encoder"], device=device, dtype=_lm_dtype(part, device))
+    settings = {"language_model": part.weights.path / "language_model", "dtype": _lm_dtype(part, device)}
+    return PrefixLanguageModel.load(part.weights.path, networks["encoder"], device=device, **settings)
 
 
 def _whisper(part: Part, networks: dict, device: str) -> LanguageModel:

@@ -1,0 +1,184 @@
+"""A captioner with an audible or visible beginning: a causal language model that continues a source's prefix.
+
+ClipCap (arXiv 2111.09734) and prefix audio captioners (arXiv 2303.17489) are of this kind: a mapper turns the embedding
+of a source into a few vectors that stand before the text, in the place of word embeddings.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Protocol
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.nn.functional import normalize
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from .errors import InvalidOption, MissingWeights
+from .language_model import Context, LanguageModel, State
+from .sources import Source
+
+MAPPER_FILE = "prefix_mapper.safetensors"
+
+
+class SourceEncoder(Protocol):
+    """Embeds sources, as every matcher does."""
+
+    def encode_source(self, sources: list) -> Tensor: ...  # (n, d)
+
+
+class PrefixMapper(nn.Module):
+    """Two layers that turn an embedding into a prefix, as in ClipCap.
+
+    A mapper that has only met embeddings of texts may have a memory of such: an embedding of something else is then
+    replaced by a mean of the texts near it (DeCap, arXiv 2303.03032).
+
+    Args:
+        dimensions: d, of the embedding.
+        length, width: of the prefix: vectors, and the width of the language model's word embeddings.
+        hidden: width between the two layers.
+        remembered: number of texts in the memory; 0 is without one.
+        temperature: of the softmax over the cosines with the memory; small takes the nearest text alone.
+    """
+
+    def __init__(
+        self, dimensions: int, length: int, width: int, hidden: int, remembered: int = 0, temperature: float = 0.02
+    ):
+        super().__init__()
+        self.length, self.width, self.temperature = length, width, temperature
+        self.layers = nn.Sequential(nn.Linear(dimensions, hidden), nn.Tanh(), nn.Linear(hidden, length * width))
+        self.register_buffer("memory", torch.zeros(remembered, dimensions))  # rows of unit norm
+
+    @property
+    def config(self) -> dict:
+        """The arguments that build it."""
+        hidden, dimensions = self.layers[0].weight.shape
+        sizes = {"dimensions": dimensions, "length": self.length, "width": self.width, "hidden": hidden}
+        return sizes | {"remembered": len(self.memory), "temperature": self.temperature}
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Prefixes, (n, length, width), of embeddings, (n, d)."""
+        if len(self.memory):
+            nearness = embeddings @ self.memory.T / self.temperature
+            embeddings = normalize(nearness.softmax(-1) @ self.memory, dim=-1)
+        return self.layers(embeddings).unflatten(-1, (self.length, self.width))
+
+    def save(self, folder: str | Path) -> None:
+        """Write half-precision weights, with the arguments that build the mapper, beside a language model's."""
+        file = Path(folder) / MAPPER_FILE
+        weights = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(weights, file, {"config": json.dumps(self.config)})
+        file.chmod(0o644)  # safetensors writes for the owner alone
+
+    @classmethod
+    def load(cls, folder: str | Path) -> PrefixMapper:
+        """Read what `save` wrote.
+
+        Raises:
+            MissingWeights: the file is not there, cut off, or holds something else.
+        """
+        file = Path(folder) / MAPPER_FILE
+        try:
+            with safe_open(file, "pt") as weights:
+                mapper = cls(**json.loads(weights.metadata()["config"]))
+                mapper.load_state_dict({name: weights.get_tensor(name).float() for name in weights.keys()})  # noqa: SIM118
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MissingWeights(
+                f"{file}: not a whole prefix mapper ({reason}); make it with notebooks/96_prefix_captioner.ipynb"
+            ) from None
+        return mapper
+
+
+class PrefixLanguageModel(LanguageModel):
+    """A causal language model that continues a prefix, which a mapper makes of a source's embedding; all frozen.
+
+    Guidance steers its whole context, the prefix included. A captioner of this kind needs no matcher; one may still be
+    added to it.
+
+    Args:
+        model, tokenizer: as of `LanguageModel`.
+        encoder: of the sources; a matcher, for example.
+        mapper: embeddings, (n, d), to prefixes, (n, length, width); it moves to the model's device and dtype.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, encoder: SourceEncoder, mapper: nn.Module
+    ):
+        super().__init__(model, tokenizer)
+        self.encoder = encoder
+        self.mapper = mapper.eval().requires_grad_(False).to(model.device, model.dtype)
+
+    @classmethod
+    def load(
+        cls,
+        folder: str | Path,
+        encoder: SourceEncoder,
+        *,
+        language_model: str | Path | None = None,
+        device: str = "cpu",
+        dtype: str = "float32",
+    ) -> PrefixLanguageModel:
+        """Read a mapper that `PrefixMapper.save` wrote and a language model that transformers saved.
+
+        Args:
+            folder: holds the mapper, and the language model unless it lies elsewhere.
+            encoder: the one whose embeddings the mapper knows.
+            language_model: its folder; None is `folder`.
+            dtype: of both; "float64" where captions must not depend on the batch, even in their last digit.
+
+        Raises:
+            MissingWeights: no whole mapper, or no language model.
+        """
+        mapper, folder = PrefixMapper.load(folder), language_model or folder
+        try:
+            model = AutoModelForCausalLM.from_pretrained(
+                folder, use_safetensors=True, local_files_only=True, dtype=dtype
+            )
+            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        except (OSError, ValueError, SafetensorError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MissingWeights(f"{folder}: no language model can be read ({reason}); save one there") from None
+        return cls(model.to(device), tokenizer, encoder, mapper)
+
+    @torch.no_grad()
+    def begin(self, prompt: str, source: Source) -> State:
+        """One row whose context is the source's prefix and the prompt.
+
+        No beginning-of-text token is added, since these captioners have none. One that has it, and begins its captions
+        freely, takes that token as its prompt.
+
+        Raises:
+            InvalidOption: a prompt without tokens, or longer than the language model reads.
+            UnreadableSource: of the encoder.
+        """
+        ids = self._ids(prompt)
+        if not ids:
+            raise InvalidOption(f"prompt={prompt!r}: gives no token to continue; write a word, such as 'a'")
+        # Alone, so that no rounding depends on the batch.
+        prefix = self.mapper(self.encoder.encode_source([source]).to(self.device, self.model.dtype))
+        # Penalties look at a row's last tokens: in the prefix's places the prompt's own first one changes none of them.
+        tokens = torch.tensor([ids[:1] * prefix.shape[1] + ids], device=self.device)
+        self.check_room(tokens.shape[1], 0)
+        padding = torch.zeros(1, dtype=torch.long, device=self.device)
+        words = self.model.get_input_embeddings()(tokens[:, prefix.shape[1] : -1])
+        inputs = self._inputs(tokens[:, :-1], [], padding)
+        del inputs["input_ids"]
+        output = self.model(**inputs, inputs_embeds=torch.cat([prefix, words], dim=1), logits_to_keep=1)
+        return State(tokens, padding, [(layer.keys, layer.values) for layer in output.past_key_values.layers])
+
+    def hidden(self, tokens: Tensor, context: Context, padding: Tensor) -> Tensor:
+        """Hidden states of the last layer at `tokens` that follow a context, (rows, length, width).
+
+        Raises:
+            InvalidOption: no context, which alone holds the prefix.
+        """
+        if not context:
+            raise InvalidOption(
+                "alpha: compares words with a text that begins with words, not with a prefix; set it to 0"
+            )
+        return super().hidden(tokens, context, padding)
