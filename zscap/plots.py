@@ -22,6 +22,23 @@ def captioned(samples: np.ndarray, rate: int, captions: dict[str, str], tokens: 
     grid = figure.add_gridspec(2, 2, width_ratios=(3, 2), height_ratios=(1, 3))
     wave, bands = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
 
+    _sound(wave, bands, samples, rate, title)
+    said = "\n".join(f"{name}: {text}" for name, text in captions.items())
+    figure.suptitle(said, x=0.01, y=-0.01, ha="left", va="top", fontsize=11)
+
+    _before_and_after(figure.add_subplot(grid[:, 1]), tokens)
+    return figure
+
+
+def recording(samples: np.ndarray, rate: int, title: str) -> Figure:
+    """Waveform and spectrogram of samples, shape (n,), full scale 1, at `rate` Hz."""
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    wave, bands = figure.subplots(2, 1, height_ratios=(1, 2))
+    _sound(wave, bands, samples, rate, title)
+    return figure
+
+
+def _sound(wave, bands, samples: np.ndarray, rate: int, title: str) -> None:
     wave.plot(np.arange(len(samples)) / rate, samples, linewidth=0.4, color="0.3")
     wave.set(title=title, xlim=(0, len(samples) / rate), ylabel="amplitude")
     wave.tick_params(labelbottom=False)
@@ -29,11 +46,6 @@ def captioned(samples: np.ndarray, rate: int, captions: dict[str, str], tokens: 
     level = 10 * np.log10(power + 1e-12)
     bands.pcolormesh(times, frequencies / 1000, level, vmin=level.max() - 80, cmap="magma", rasterized=True)
     bands.set(xlim=(0, len(samples) / rate), xlabel="time (s)", ylabel="frequency (kHz)")
-    said = "\n".join(f"{name}: {text}" for name, text in captions.items())
-    figure.suptitle(said, x=0.01, y=-0.01, ha="left", va="top", fontsize=11)
-
-    _before_and_after(figure.add_subplot(grid[:, 1]), tokens)
-    return figure
 
 
 def _before_and_after(axes, table: pd.DataFrame) -> None:
