@@ -2,11 +2,13 @@
 
 from pathlib import Path
 
+import nbformat
 import pandas as pd
 import papermill
 import pytest
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+SOUNDSCAPES = NOTEBOOKS.parent / "data" / "soundscapes"
 
 
 def run(name: str, folder: Path, **parameters):
@@ -22,13 +24,23 @@ def printed(notebook) -> str:
 
 
 def test_quickstart_on_another_recording(tmp_path):
-    recording = NOTEBOOKS.parent / "data" / "soundscapes" / "dog_bark-3.flac"
-    assert "dog_bark-3.flac: " in printed(run("00_quickstart", tmp_path, recording=str(recording)))
+    recording = str(SOUNDSCAPES / "dog_bark-3.flac")
+    assert "dog_bark-3.flac: " in printed(run("00_quickstart", tmp_path, recording=recording))
 
 
 def test_a_wrong_recording_says_so(tmp_path):
     with pytest.raises(papermill.PapermillExecutionError, match="no_such_clip"):
         run("00_quickstart", tmp_path, recording="no_such_clip.wav")
+
+
+def test_guided_decoding_of_another_token(tmp_path):
+    notebook = run("03_guided_decoding", tmp_path, recording=str(SOUNDSCAPES / "rain-1.flac"), token=1, clips=["rain-1"])
+    assert printed(notebook) != printed(nbformat.read(NOTEBOOKS / "03_guided_decoding.ipynb", 4))
+
+
+def test_any_captioner_on_few_clips(tmp_path):
+    notebook = run("06_any_captioner_any_modality", tmp_path, clips=["rain-1.flac", "dog_bark-3.flac"], steps=60)
+    assert "2 recordings: rain-1, dog_bark-3" in printed(notebook)
 
 
 def test_benchmark_at_a_small_size(tmp_path):

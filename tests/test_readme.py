@@ -84,6 +84,16 @@ def test_the_tables_of_results_are_those_of_the_files(file):
         assert f"| {' | '.join(cells)} |" in README
 
 
+def test_the_seconds_are_those_of_the_file():
+    seconds = pd.read_csv(ROOT / "data" / "results" / "speed.csv").set_index(["decoding", "batch"])["seconds_per_caption"]
+    text = " ".join(README.split())
+    for way, phrase in (
+        ("matcher and classifier", "takes {:.2f} s alone and {:.2f} s in a batch"),
+        ("matcher and classifier, proximal", "by proximal steering {:.2f} s and {:.2f} s"),
+    ):
+        assert phrase.format(seconds[way, 1], seconds[way, 16]) in text
+
+
 def test_the_table_of_costs_is_that_of_the_file():
     for row in pd.read_csv(ROOT / "data" / "results" / "benchmark.csv").to_dict("records"):
         estimated = " (estimated)" if row["scaled"] != 1 else ""
