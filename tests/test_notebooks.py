@@ -34,7 +34,9 @@ def test_a_wrong_recording_says_so(tmp_path):
 
 
 def test_guided_decoding_of_another_token(tmp_path):
-    notebook = run("03_guided_decoding", tmp_path, recording=str(SOUNDSCAPES / "rain-1.flac"), token=1, clips=["rain-1"])
+    notebook = run(
+        "03_guided_decoding", tmp_path, recording=str(SOUNDSCAPES / "rain-1.flac"), token=1, clips=["rain-1"]
+    )
     assert printed(notebook) != printed(nbformat.read(NOTEBOOKS / "03_guided_decoding.ipynb", 4))
 
 

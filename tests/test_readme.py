@@ -85,7 +85,8 @@ def test_the_tables_of_results_are_those_of_the_files(file):
 
 
 def test_the_seconds_are_those_of_the_file():
-    seconds = pd.read_csv(ROOT / "data" / "results" / "speed.csv").set_index(["decoding", "batch"])["seconds_per_caption"]
+    table = pd.read_csv(ROOT / "data" / "results" / "speed.csv")
+    seconds = table.set_index(["decoding", "batch"])["seconds_per_caption"]
     text = " ".join(README.split())
     for way, phrase in (
         ("matcher and classifier", "takes {:.2f} s alone and {:.2f} s in a batch"),

@@ -59,7 +59,7 @@ def expected_calibration_error(labels: Sequence[bool], probabilities: Sequence[f
 
 
 def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval (BCa) of the mean of `values`; of equal values it is that value twice.
+    """Bootstrap interval (BCa) of the mean of `values`; of values equal but for rounding it is that value twice.
 
     Returns:
         Its lower and its upper end.
@@ -70,7 +70,7 @@ def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95, see
     values = np.asarray(values, dtype=float)
     if len(values) == 0:
         raise ValueError("an interval needs at least one value")
-    if np.ptp(values) == 0:  # BCa is undefined there
+    if np.ptp(values) <= 1e-9 * np.abs(values).max():  # BCa is undefined there
         return float(values[0]), float(values[0])
     interval = bootstrap((values,), np.mean, confidence_level=confidence, rng=seed).confidence_interval
     return float(interval.low), float(interval.high)
