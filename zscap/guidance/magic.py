@@ -18,8 +18,9 @@ def magic(proposal: Proposal, options: MagicOptions) -> Tensor:
     states of the last layer, j the tokens so far, prompt included.
 
     The score of a token that ends the text is multiplied by end_penalty times the number of tokens generated so far,
-    which holds the end back for 1 / end_penalty tokens. The authors' released code means to do so, but looks the ending
-    tokens up in a list sorted in another order than the scores', and so often penalises another candidate instead.
+    which holds the end back for 1 / end_penalty tokens and favours it after them. The authors' released code means to
+    do so, but looks the ending tokens up in a list sorted in another order than the scores', and so often penalises
+    another candidate instead.
     """
     look = proposal.look(proposal.log_p, proposal.most_probable(proposal.log_p, options.num_candidates)[1])
     score = (1 - options.alpha) * proposal.log_p.gather(1, look.candidates).exp()
