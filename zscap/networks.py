@@ -15,7 +15,7 @@ from .errors import InvalidOption
 from .generators import captioner_model
 from .keywords import read_keywords
 from .language_model import LanguageModel
-from .matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
+from .matchers import CLAP, EmbeddedMatcher, ImageBind
 from .matchers.scenes import SceneMatcher
 from .options import DecodingOptions
 from .prefix_model import PrefixLanguageModel
@@ -100,7 +100,6 @@ NETWORKS = {
     "scenes": lambda part, _, scoring: SceneMatcher.load(part.weights.path, **scoring),
     "imagebind": lambda part, _, scoring: ImageBind.load(part.weights.path / "imagebind_huge.pth", **scoring),
     "clap": lambda part, _, scoring: CLAP.load(part.weights.path, revision=part.weights.revision, **scoring),
-    "clip": lambda part, _, scoring: CLIP.load(part.weights.path, revision=part.weights.revision, **scoring),
     "embedding-classifier": _embedding_classifier,
     "text-classifier": lambda part, _, scoring: TextClassifier.load(part.weights.path, **scoring),
 }

@@ -12,13 +12,13 @@ from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from .errors import InvalidOption, MissingWeights
 from .language_model import Context, LanguageModel, State
+from .matchers.checkpoints import write_packed
 from .sources import Source
 
 MAPPER_FILE = "prefix_mapper.safetensors"
@@ -69,10 +69,8 @@ class PrefixMapper(nn.Module):
     def save(self, folder: str | Path) -> None:
         """Write half-precision weights, with the arguments that build the mapper, beside a language model's."""
         file = Path(folder) / MAPPER_FILE
-        weights = {name: tensor.half().contiguous() for name, tensor in self.state_dict().items()}
         file.parent.mkdir(parents=True, exist_ok=True)
-        save_file(weights, file, {"config": json.dumps(self.config)})
-        file.chmod(0o644)  # safetensors writes for the owner alone
+        write_packed(file, self, self.config)
 
     @classmethod
     def load(cls, folder: str | Path) -> PrefixMapper:

@@ -50,8 +50,9 @@ def load(
     """
     made = about(preset)
     options = made.options.override(**changes)
-    if made.faults:
-        raise MissingWeights(f"preset {preset!r} lacks {'; '.join(made.faults)}")
+    faults = made.faults()
+    if faults:
+        raise MissingWeights(f"preset {preset!r} lacks {'; '.join(faults)}")
     from .networks import put_together
 
     return put_together(made.parts, options, device, scoring_dtype, batch_size)
@@ -59,19 +60,21 @@ def load(
 
 def presets() -> pd.DataFrame:
     """The presets: what each takes, whether this machine has all it needs, and what is missing where it does not."""
-    rows = [
-        {
-            "preset": name,
-            "ready": not made.faults,
-            "takes": " or ".join(made.takes),
-            "description": made.description,
-            "license": made.license,
-            "missing": "; ".join(made.faults),
-        }
-        for name, made in _presets().items()
-    ]
     import pandas as pd
 
+    rows = []
+    for name, made in _presets().items():
+        faults = made.faults()
+        rows.append(
+            {
+                "preset": name,
+                "ready": not faults,
+                "takes": " or ".join(made.takes),
+                "description": made.description,
+                "license": made.license,
+                "missing": "; ".join(faults),
+            }
+        )
     return pd.DataFrame(rows).set_index("preset")
 
 
@@ -119,9 +122,8 @@ class Preset:
     options: DecodingOptions
     parts: dict[str, Part]  # by role, in the order in which they are loaded
 
-    @property
     def faults(self) -> list[str]:
-        """What keeps the preset from being loaded."""
+        """What keeps the preset from being loaded; reads every file that ships, to check it."""
         faults = (part.weights.fault(self.name) for part in self.parts.values())
         return [fault for fault in faults if fault is not None]
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import pickle
 from pathlib import Path
-from typing import TypeVar
+from typing import ClassVar, Self, TypeVar
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from safetensors.torch import save_file
+from torch import Tensor, nn
 from transformers import (
     AutoTokenizer,
     FeatureExtractionMixin,
@@ -66,6 +67,36 @@ def load_parts(
     return model.to(device), tokenizer, sources
 
 
+class FromCheckpoint:
+    """A matcher that is made of a checkpoint's network, tokenizer and what reads the sources."""
+
+    network: ClassVar[type[PreTrainedModel]]
+    reader: ClassVar[type[FeatureExtractionMixin | ImageProcessingMixin]]
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        revision: str | None = None,
+        device: str | torch.device = "cpu",
+        dtype: torch.dtype = torch.float32,
+        local_files_only: bool = True,
+    ) -> Self:
+        """Read a folder, or a hub id at a revision that is in the cache.
+
+        Args:
+            path, revision: see above; None for the newest revision in the cache.
+            device, dtype: where and in which precision both towers run.
+            local_files_only: False lets transformers download what is not in the cache.
+
+        Raises:
+            MissingWeights: something is not there, or only in part.
+        """
+        settings = {"revision": revision, "device": device, "dtype": dtype, "local_files_only": local_files_only}
+        return cls(*load_parts(cls.network, cls.reader, path, **settings))
+
+
 def read_packed(path: Path, recipe: str) -> tuple[dict, dict[str, Tensor]]:
     """Arguments and weights, in float32, of a network that zscap saved as one file; `recipe` makes it.
 
@@ -78,3 +109,10 @@ def read_packed(path: Path, recipe: str) -> tuple[dict, dict[str, Tensor]]:
             return config, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     except (FileNotFoundError, SafetensorError) as error:
         raise MissingWeights(f"{path}: not a whole weights file ({error}); make it with {recipe}") from None
+
+
+def write_packed(path: str | Path, network: nn.Module, config: dict) -> None:
+    """Save a network as half precision in one file, with the arguments that build it."""
+    weights = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+    save_file(weights, path, {"config": json.dumps(config)})
+    Path(path).chmod(0o644)  # safetensors writes for the owner alone

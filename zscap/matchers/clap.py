@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -20,14 +19,16 @@ from torch.nn.functional import normalize
 from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
 from ..sources import Source, read_audio
-from .checkpoints import load_parts
+from .checkpoints import FromCheckpoint
 
 MAX_WINDOWS = 12  # of a recording; one longer than two minutes is sampled evenly
 BATCH = 128  # texts
 
 
-class CLAP:
+class CLAP(FromCheckpoint):
     """Cosine between texts and recordings.
+
+    `load` reads, for example, `laion/clap-htsat-unfused`.
 
     Args:
         model: a ClapModel, fused or not.
@@ -35,35 +36,14 @@ class CLAP:
         extractor: its feature extractor, which says the sampling rate and the length of a window.
     """
 
+    network, reader = ClapModel, ClapFeatureExtractor
+
     def __init__(self, model: ClapModel, tokenizer: PreTrainedTokenizerBase, extractor: ClapFeatureExtractor):
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.extractor = tokenizer, extractor
         text = model.config.text_config
         # Its positions are counted from the padding token's id on.
         self.context = min(tokenizer.model_max_length, text.max_position_embeddings - text.pad_token_id - 1)
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        revision: str | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
-        local_files_only: bool = True,
-    ) -> CLAP:
-        """Read a folder, or a hub id such as `laion/clap-htsat-unfused` at a revision that is in the cache.
-
-        Args:
-            path, revision: see above; None for the newest revision in the cache.
-            device, dtype: where and in which precision both towers run.
-            local_files_only: False lets transformers download what is not in the cache.
-
-        Raises:
-            MissingWeights: something is not there, or only in part.
-        """
-        settings = {"revision": revision, "device": device, "dtype": dtype, "local_files_only": local_files_only}
-        return cls(*load_parts(ClapModel, ClapFeatureExtractor, path, **settings))
 
     @torch.no_grad()
     def encode_source(self, sources: Sequence[Source]) -> Tensor:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -11,14 +10,16 @@ from torch.nn.functional import normalize
 from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
 
 from ..sources import Source, read_frames
-from .checkpoints import load_parts
+from .checkpoints import FromCheckpoint
 from .trees import trees
 
 MAX_FRAMES = 8  # of a video
 
 
-class CLIP:
+class CLIP(FromCheckpoint):
     """Cosine between texts and images or videos.
+
+    `load` reads, for example, `openai/clip-vit-base-patch32`.
 
     Args:
         model: a CLIPModel.
@@ -26,33 +27,12 @@ class CLIP:
         processor: its image processor, the one on PIL: the other needs torchvision.
     """
 
+    network, reader = CLIPModel, CLIPImageProcessorPil
+
     def __init__(self, model: CLIPModel, tokenizer: PreTrainedTokenizerBase, processor: CLIPImageProcessorPil):
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.processor = tokenizer, processor
         self.context = model.config.text_config.max_position_embeddings
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        revision: str | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
-        local_files_only: bool = True,
-    ) -> CLIP:
-        """Read a folder, or a hub id such as `openai/clip-vit-base-patch32` at a revision that is in the cache.
-
-        Args:
-            path, revision: see above; None for the newest revision in the cache.
-            device, dtype: where and in which precision both towers run.
-            local_files_only: False lets transformers download what is not in the cache.
-
-        Raises:
-            MissingWeights: something is not there, or only in part.
-        """
-        settings = {"revision": revision, "device": device, "dtype": dtype, "local_files_only": local_files_only}
-        return cls(*load_parts(CLIPModel, CLIPImageProcessorPil, path, **settings))
 
     @torch.no_grad()
     def encode_source(self, sources: Sequence[Source]) -> Tensor:

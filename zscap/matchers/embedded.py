@@ -5,20 +5,18 @@ Notebooks 91 and 92 train them.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, pad, relu, scaled_dot_product_attention
 from transformers import AutoTokenizer
 
 from ..sources import Source, read_audio
-from .checkpoints import read_packed
+from .checkpoints import read_packed, write_packed
 from .trees import trees
 
 RATE = 32_000  # Hz
@@ -224,8 +222,4 @@ class EmbeddedMatcher:
 
 def save_matcher(path: str | Path, tower: TextTower, encoder: AudioEncoder, config: dict[str, dict]) -> None:
     """Write both networks as half precision, with the arguments that build them under "tower" and "encoder"."""
-    weights = nn.ModuleDict({"tower": tower, "encoder": encoder}).state_dict()
-    save_file(
-        {name: value.half().contiguous() for name, value in weights.items()}, path, {"config": json.dumps(config)}
-    )
-    Path(path).chmod(0o644)  # safetensors writes for the owner alone
+    write_packed(path, nn.ModuleDict({"tower": tower, "encoder": encoder}), config)

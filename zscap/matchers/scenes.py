@@ -5,7 +5,6 @@ It knows rendered scenes of coloured shapes and their motion and nothing else. N
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -13,12 +12,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from ..sources import Source, read_frames
-from .checkpoints import read_packed
+from .checkpoints import read_packed, write_packed
 from .embedded import EmbeddedMatcher, convolution
 
 SIDE = 64  # pixels, width and height of a frame as the encoder sees it
@@ -131,6 +129,4 @@ def as_tensor(frames: Sequence[Image.Image]) -> Tensor:
 
 def save_scenes(path: str | Path, encoder: SceneEncoder, config: dict) -> None:
     """Write the encoder as half precision, with the arguments that build it."""
-    weights = {name: value.half().contiguous() for name, value in encoder.state_dict().items()}
-    save_file(weights, path, {"config": json.dumps(config)})
-    Path(path).chmod(0o644)  # safetensors writes for the owner alone
+    write_packed(path, encoder, config)
