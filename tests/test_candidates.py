@@ -5,9 +5,9 @@ import tiny
 import torch
 
 import zscap
-from zscap import candidates
-from zscap.candidates import Remembered, Scorer
+from zscap import scoring
 from zscap.guidance import targets_of
+from zscap.scoring import Remembered, Scorer
 
 OPTIONS = zscap.SteeringOptions(num_candidates=60, step_size=1.0, num_iterations=4, max_new_tokens=6)
 SOURCES = [f"clip {number}" for number in range(12)]
@@ -39,7 +39,7 @@ def test_texts_are_asked_about_once_across_batches_and_calls(language_model):
 def test_skipping_the_hopeless_changes_no_caption(language_model, monkeypatch, temperature):
     sparing, asking = captioner(language_model), captioner(language_model)
     few = sparing(SOURCES, temperature=temperature)
-    monkeypatch.setattr(candidates, "NEGLIGIBLE", 1e-300)  # nothing lies so far behind
+    monkeypatch.setattr(scoring, "NEGLIGIBLE", 1e-300)  # nothing lies so far behind
     all_asked = asking(SOURCES, temperature=temperature)
     assert [c.tokens for c in few] == [c.tokens for c in all_asked]
     assert len(sparing.classifier.asked) < 0.8 * len(asking.classifier.asked)
@@ -54,7 +54,7 @@ def test_what_is_skipped_could_gain_nothing(language_model):
             skipped = iteration.probability.isnan()
             scores = iteration.matching + OPTIONS.classifier_scale * torch.where(skipped, 1.0, 0.0)
             share = (scores.double() / OPTIONS.temperature).softmax(-1)
-            assert skipped.any() and share[skipped].max() < candidates.NEGLIGIBLE
+            assert skipped.any() and share[skipped].max() < scoring.NEGLIGIBLE
             ((_, target),) = targets_of(iteration, OPTIONS)
             assert torch.equal(target[skipped], torch.zeros(int(skipped.sum())))
 

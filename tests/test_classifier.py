@@ -23,9 +23,11 @@ from transformers import (
     RobertaModel,
 )
 
-import zscap.classifier
-from zscap.classifier import EmbeddingClassifier, TextClassifier, WeightedClassifiers
-from zscap.data import TENSE_WORDS, tense_sentences
+import zscap
+from zscap import EmbeddingClassifier, TextClassifier, WeightedClassifiers
+from zscap.classifiers import text as text_classifier
+from zscap.data import tense_sentences
+from zscap.data.phrases import TENSE_WORDS
 from zscap.errors import InvalidData, InvalidOption, MissingWeights
 from zscap.matchers import EmbeddedMatcher
 
@@ -114,7 +116,7 @@ def test_text_probability_is_the_same_alone_and_in_any_order(trained):
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(pretrained, trained, tmp_path, monkeypatch):
-    scores, real = [], zscap.classifier.roc_auc_score
+    scores, real = [], text_classifier.roc_auc_score
 
     def cut(*arguments):
         scores.append(real(*arguments))
@@ -122,7 +124,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(pretrained, trained,
             raise KeyboardInterrupt
         return scores[-1]
 
-    monkeypatch.setattr(zscap.classifier, "roc_auc_score", cut)
+    monkeypatch.setattr(text_classifier, "roc_auc_score", cut)
     with pytest.raises(KeyboardInterrupt):
         train_text(pretrained, tmp_path)
     again = train_text(pretrained, tmp_path)
@@ -139,7 +141,7 @@ def test_training_keeps_the_best_weights_not_the_last(pretrained, tmp_path, monk
         weights.append(scores.clone())
         return next(figures)
 
-    monkeypatch.setattr(zscap.classifier, "roc_auc_score", scripted)
+    monkeypatch.setattr(text_classifier, "roc_auc_score", scripted)
     classifier = train_text(pretrained, tmp_path, epochs=3, prefix="")
     torch.testing.assert_close(classifier.probability(HEARD[24:] + SEEN[24:]), weights[1])
     assert not torch.equal(weights[1], weights[2])

@@ -7,10 +7,11 @@ import threading
 import pandas as pd
 import pytest
 
-from zscap import data
+from zscap import data, files
+from zscap.data import datasets, sentences
 from zscap.errors import InvalidData, InvalidOption
 
-TINY = data.Dataset(url="", lines={"audible.txt": 3, "notAudible.txt": 2}, note="a test")
+TINY = datasets.Dataset(url="", files={"audible.txt": 3, "notAudible.txt": 2}, note="a test")
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def server(tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "audible.txt").write_text("A dog barks.\n\nRain falls loudly.\nBoth sides.\n")
     (folder / "notAudible.txt").write_text("Both sides.\nA dog sleeps.\n\n")
-    monkeypatch.setitem(data.DATASETS, "audibility", TINY)
+    monkeypatch.setitem(datasets.DATASETS, "audibility", TINY)
 
     class Quiet(http.server.SimpleHTTPRequestHandler):
         asked: list[str] = []  # noqa: RUF012
@@ -68,7 +69,7 @@ def test_a_download_that_was_cut_off_never_counts_as_there(tmp_path, monkeypatch
         def log_message(self, *args):
             pass
 
-    monkeypatch.setitem(data.DATASETS, "audibility", TINY)
+    monkeypatch.setitem(datasets.DATASETS, "audibility", TINY)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), CutsOff) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         with pytest.raises(InvalidData, match="can't be downloaded"):
@@ -93,9 +94,9 @@ def test_unknown_data_set_lists_the_known_ones():
 
 def test_data_folder_is_the_variable_or_the_cache(monkeypatch, tmp_path):
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
-    assert data.data_folder() == tmp_path
+    assert files.data_folder() == tmp_path
     monkeypatch.delenv("ZSCAP_DATA")
-    assert data.data_folder().name == "zscap"
+    assert files.data_folder().name == "zscap"
 
 
 def test_missing_published_set_says_how_to_get_it(monkeypatch, tmp_path):
@@ -141,7 +142,7 @@ def test_near_duplicates_and_pairs_are_never_split():
     ],
 )
 def test_sentences_are_cleaned(raw, clean):
-    assert data.clean_sentence(raw) == clean
+    assert sentences.clean_sentence(raw) == clean
 
 
 def test_sentences_are_read_from_whatever_is_there(tmp_path):
@@ -153,20 +154,20 @@ def test_sentences_are_read_from_whatever_is_there(tmp_path):
         "audiocap_id,youtube_id,start_time,caption\n1,x,0,A dog barks loudly\n2,x,0,Hum\n"
     )
     (text / "clotho_train.json").write_text(json.dumps([{"captions": ["Rain falls on a roof", "It is raining hard."]}]))
-    sentences = data.read_sentences(tmp_path)
-    assert sentences["source"].value_counts().to_dict() == {"flickr": 200, "clotho": 2, "audiocaps": 1}
-    flickr = sentences[sentences["source"] == "flickr"]
+    read = data.read_sentences(tmp_path)
+    assert read["source"].value_counts().to_dict() == {"flickr": 200, "clotho": 2, "audiocaps": 1}
+    flickr = read[read["source"] == "flickr"]
     assert flickr["held_out"].sum() == 10 and not flickr["audio"].any()  # two images whole
-    assert sentences[sentences["source"] == "audiocaps"]["held_out"].all()
-    assert sentences["text"].str.fullmatch(r"[a-z0-9 ]+\.").all()
+    assert read[read["source"] == "audiocaps"]["held_out"].all()
+    assert read["text"].str.fullmatch(r"[a-z0-9 ]+\.").all()
 
 
 def test_sentences_of_the_audibility_set_or_else_our_own(tmp_path):
-    own = data.read_sentences(tmp_path, data.REPOSITORY)
+    own = data.read_sentences(tmp_path, files.REPOSITORY)
     assert set(own["source"]) == {"own"} and own["audio"].any() and not own["audio"].all()
     (tmp_path / "audibility").mkdir()
     (tmp_path / "audibility" / "notAudible.txt").write_text("\nA dog sleeps.\n")
-    published = data.read_sentences(tmp_path, data.REPOSITORY)
+    published = data.read_sentences(tmp_path, files.REPOSITORY)
     assert published.values.tolist() == [["a dog sleeps.", "notaudible", False, False]]
 
 

@@ -10,12 +10,11 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
-from zscap.classifier import EmbeddingClassifier
-from zscap.data import load_audibility
+from zscap import EmbeddingClassifier
+from zscap.classifiers.sentences import PROMPTS, Endpoint, LocalModel, generate, read_pairs, read_prompt
+from zscap.classifiers.training import fit
+from zscap.data import audit, load_audibility, shortcuts
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
-from zscap.generation import PROMPTS, Endpoint, LocalModel, audit, generate, read_pairs, read_prompt
-from zscap.metrics import shortcuts
-from zscap.training import fit
 
 PROMPT = "Write pairs about $topic:\n"
 

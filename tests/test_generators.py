@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 import zscap
-from zscap.generators import EncoderDecoderModel, captioner_model
-from zscap.language_model import State
+from zscap.language_models.captioners import EncoderDecoderModel, captioner_model
+from zscap.language_models.causal import State
 
 PROMPT = "a sound of"
 TEXTS = [

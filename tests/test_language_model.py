@@ -5,7 +5,7 @@ import tiny
 import torch
 
 import zscap
-from zscap.language_model import State
+from zscap.language_models.causal import State
 
 
 @pytest.fixture(scope="module", params=sorted(tiny.KINDS))

@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from zscap.metrics import bootstrap_interval, expected_calibration_error, shortcuts
+from zscap.data import shortcuts
+from zscap.evaluation.metrics import bootstrap_interval, expected_calibration_error
 
 
 def test_shortcuts_find_a_first_word_that_gives_the_label_away():

@@ -3,7 +3,7 @@
 import torch
 
 from zscap import SteeringOptions
-from zscap.penalties import penalise
+from zscap.guidance.penalties import penalise
 
 LOGITS = torch.tensor([[2.0, -2.0, 1.0, -1.0, 4.0, 0.5], [1.0, 1.0, -1.0, 2.0, -4.0, 0.5]])
 END = 4

@@ -8,8 +8,8 @@ import torch
 from transformers import DynamicCache
 
 import zscap
+from zscap.language_models.prefix import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
 from zscap.matchers import EmbeddedMatcher
-from zscap.prefix_model import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
 
 ASSETS = Path(zscap.__file__).parent / "assets"
 SOUNDSCAPES = ASSETS.parents[1] / "data" / "soundscapes"

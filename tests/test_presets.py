@@ -1,6 +1,5 @@
 """Presets: what they are made of, what this machine lacks for them, and how that is said."""
 
-import importlib
 import os
 import shutil
 import subprocess
@@ -10,9 +9,9 @@ import tomllib
 import pytest
 
 import zscap
-from zscap import weights
+from zscap.preset import load as presets
+from zscap.preset import places as weights
 
-presets = importlib.import_module("zscap.presets")  # zscap.presets is the function
 TABLE = tomllib.loads(presets.PRESETS.read_text())
 
 

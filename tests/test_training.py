@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from zscap.training import fit
+from zscap.classifiers.training import fit
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMOKE = {

@@ -11,20 +11,23 @@ from .errors import (
     UnwritableOutput,
     ZscapError,
 )
-from .options import MagicOptions, ProximalOptions, SteeringOptions
-from .presets import load, presets
 
 # Imported when they are first asked for, because torch and transformers take seconds.
 _LATE = {
     "Caption": "caption",
-    "Captioner": "decoding",
-    "EmbeddingClassifier": "classifier",
-    "LanguageModel": "language_model",
-    "PrefixLanguageModel": "prefix_model",
+    "Captioner": "captioner",
+    "EmbeddingClassifier": "classifiers.embedding",
+    "LanguageModel": "language_models.causal",
+    "MagicOptions": "options",
+    "PrefixLanguageModel": "language_models.prefix",
+    "ProximalOptions": "options",
+    "SteeringOptions": "options",
     "Step": "caption",
-    "TextClassifier": "classifier",
-    "WeightedClassifiers": "classifier",
-    "captioner_model": "generators",
+    "TextClassifier": "classifiers.text",
+    "WeightedClassifiers": "classifiers.weighted",
+    "captioner_model": "language_models.captioners",
+    "load": "preset.load",
+    "presets": "preset.load",
 }
 
 __all__ = [

@@ -13,9 +13,9 @@ from tqdm import tqdm
 
 from .errors import InvalidOption, UnreadableSource, UnwritableOutput, ZscapError
 from .options import DecodingOptions
-from .presets import about, downloads, load
-from .presets import fetch as fetch_weights
-from .presets import presets as table_of_presets
+from .preset.load import about, downloads, load
+from .preset.load import fetch as fetch_weights
+from .preset.load import presets as table_of_presets
 from .sources import find_sources
 
 if TYPE_CHECKING:

@@ -7,11 +7,12 @@ from pathlib import Path
 import pandas as pd
 from torch import Tensor
 
-from .candidates import Matcher
 from .errors import InvalidData
+from .files import ASSETS
 from .options import DecodingOptions
+from .roles import Matcher
 
-BUNDLED = Path(__file__).parent / "assets" / "keywords.txt"
+BUNDLED = ASSETS / "keywords.txt"
 
 
 class Keywords:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 
 from .caption import Caption, rank
-from .decoding import Captioner
+from .captioner import Captioner
 from .sources import Source
 
 REQUEST = """Someone wrote these short descriptions of a {kind} that you cannot perceive yourself. The number

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .language_model import Context, State
+from .language_models.causal import Context, State
 
 
 @dataclass(frozen=True, eq=False)

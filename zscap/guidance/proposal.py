@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..candidates import Scorer
-from ..language_model import Context, LanguageModel, State
+from ..language_models.causal import Context, LanguageModel, State
 from ..options import GuidanceOptions
-from ..penalties import penalise
+from ..scoring import Scorer
+from .penalties import penalise
 
 
 @dataclass(frozen=True)

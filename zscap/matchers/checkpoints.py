@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 from pathlib import Path
 from typing import ClassVar, Self, TypeVar
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from torch import Tensor, nn
+from safetensors import SafetensorError
 from transformers import (
     AutoTokenizer,
     FeatureExtractionMixin,
@@ -95,24 +92,3 @@ class FromCheckpoint:
         """
         settings = {"revision": revision, "device": device, "dtype": dtype, "local_files_only": local_files_only}
         return cls(*load_parts(cls.network, cls.reader, path, **settings))
-
-
-def read_packed(path: Path, recipe: str) -> tuple[dict, dict[str, Tensor]]:
-    """Arguments and weights, in float32, of a network that zscap saved as one file; `recipe` makes it.
-
-    Raises:
-        MissingWeights: the file is not there, or cut off.
-    """
-    try:
-        with safe_open(path, "pt") as file:
-            config = json.loads(file.metadata()["config"])
-            return config, {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-    except (FileNotFoundError, SafetensorError) as error:
-        raise MissingWeights(f"{path}: not a whole weights file ({error}); make it with {recipe}") from None
-
-
-def write_packed(path: str | Path, network: nn.Module, config: dict) -> None:
-    """Save a network as half precision in one file, with the arguments that build it."""
-    weights = {name: value.half().contiguous() for name, value in network.state_dict().items()}
-    save_file(weights, path, {"config": json.dumps(config)})
-    Path(path).chmod(0o644)  # safetensors writes for the owner alone

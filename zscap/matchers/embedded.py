@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, pad, relu, scaled_dot_product_attention
 from transformers import AutoTokenizer
 
+from ..files import read_packed, write_packed
 from ..sources import Source, read_audio
-from .checkpoints import read_packed, write_packed
 from .trees import trees
 
 RATE = 32_000  # Hz
@@ -185,9 +185,7 @@ class EmbeddedMatcher:
         Raises:
             MissingWeights: the file is not there, or cut off.
         """
-        config, weights = read_packed(Path(folder) / "matcher.safetensors", "notebooks 91 and 92")
-        both = nn.ModuleDict({"tower": TextTower(**config["tower"]), "encoder": AudioEncoder(**config["encoder"])})
-        both.load_state_dict(weights)
+        both, _ = read_packed(Path(folder) / "matcher.safetensors", _towers, "notebooks 91 and 92")
         tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "language_model")
         return cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
 
@@ -218,6 +216,10 @@ class EmbeddedMatcher:
             self._last = {text: row for row, text in enumerate(texts)}, embeddings
         places, embeddings = self._last
         return embeddings[[places[text] for text in texts]]
+
+
+def _towers(tower: dict, encoder: dict) -> nn.ModuleDict:
+    return nn.ModuleDict({"tower": TextTower(**tower), "encoder": AudioEncoder(**encoder)})
 
 
 def save_matcher(path: str | Path, tower: TextTower, encoder: AudioEncoder, config: dict[str, dict]) -> None:

@@ -15,8 +15,8 @@ from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
+from ..files import read_packed, write_packed
 from ..sources import Source, read_frames
-from .checkpoints import read_packed, write_packed
 from .embedded import EmbeddedMatcher, convolution
 
 SIDE = 64  # pixels, width and height of a frame as the encoder sees it
@@ -99,9 +99,7 @@ class SceneMatcher:
         Raises:
             MissingWeights: a file is not there, or cut off.
         """
-        config, weights = read_packed(Path(folder) / "scenes.safetensors", "notebook 95")
-        encoder = SceneEncoder(**config)
-        encoder.load_state_dict(weights)
+        encoder, _ = read_packed(Path(folder) / "scenes.safetensors", SceneEncoder, "notebook 95")
         return cls(encoder, EmbeddedMatcher.load(text_folder or folder, device=device, dtype=dtype))
 
     @torch.no_grad()

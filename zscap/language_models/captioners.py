@@ -22,9 +22,9 @@ from transformers import (
 )
 from transformers.modeling_outputs import BaseModelOutput
 
-from .errors import InvalidOption, UnreadableSource
-from .language_model import Context, LanguageModel, State
-from .sources import Source, read_audio, read_frames, read_image, source_name
+from ..errors import InvalidOption, UnreadableSource
+from ..sources import Source, read_audio, read_frames, read_image, source_name
+from .causal import Context, LanguageModel, State
 
 PARTS = {"audio": "feature_extractor", "image": "image_processor"}  # of a processor, by what it prepares
 SUPPRESSED = -1e4  # a logit; a difference of two minus infinities would be no number

@@ -8,26 +8,17 @@ kept from clip to clip; within one token, scores are looked up by token id; and 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from .classifier import Classifier
-from .language_model import LanguageModel
+from .language_models.causal import LanguageModel
 from .options import DecodingOptions
+from .roles import Classifier, Matcher
 
 REMEMBERED = 20_000  # texts: their embeddings take 80 MB at d = 1024
 # A candidate of a smaller share of the target changes nothing in float32, which resolves 6e-8, nor in a caption.
 NEGLIGIBLE = 1e-12
-
-
-class Matcher(Protocol):
-    """Embeds sources and texts into one space; rows of unit norm."""
-
-    def encode_source(self, sources: list) -> Tensor: ...  # (n, d)
-
-    def encode_text(self, texts: list[str]) -> Tensor: ...  # (n, d)
 
 
 class Remembered:

@@ -8,15 +8,15 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import MissingWeights, UnknownPreset, suggestion
-from .options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
-from .weights import PLACES, Part, Weights
-from .weights import fetch as fetch_weights
+from ..errors import MissingWeights, UnknownPreset, suggestion
+from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
+from .places import PLACES, Part, Weights
+from .places import fetch as fetch_weights
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .decoding import Captioner
+    from ..captioner import Captioner
 
 # torch and transformers take seconds to import, and what is missing should be said at once: they are imported late.
 

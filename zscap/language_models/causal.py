@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache, PreTrainedModel, PreTrainedTokenizerBase
 
-from .errors import InvalidOption
-from .sources import Source
+from ..errors import InvalidOption
+from ..sources import Source
 
 Context = list[tuple[Tensor, Tensor]]  # keys and values of each layer, (rows, heads, positions, head_dim)
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,18 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from .errors import InvalidOption, MissingWeights
-from .language_model import Context, LanguageModel, State
-from .matchers.checkpoints import write_packed
-from .sources import Source
+from ..errors import InvalidOption, MissingWeights
+from ..files import write_packed
+from ..roles import SourceEncoder
+from ..sources import Source
+from .causal import Context, LanguageModel, State
 
 MAPPER_FILE = "prefix_mapper.safetensors"
-
-
-class SourceEncoder(Protocol):
-    """Embeds sources, as every matcher does."""
-
-    def encode_source(self, sources: list) -> Tensor: ...  # (n, d)
 
 
 class PrefixMapper(nn.Module):

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from .options import GuidanceOptions
+from ..options import GuidanceOptions
 
 REPETITION_WINDOW = 4  # tokens, prompt included
 

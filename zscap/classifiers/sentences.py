@@ -1,6 +1,6 @@
 """Sentences with and without a property, written in pairs by a language model, and an audit of what they give away.
 
->>> from zscap.generation import Endpoint, audit, generate, read_prompt
+>>> from zscap.classifiers.sentences import Endpoint, audit, generate, read_prompt
 >>> table = generate(Endpoint("gpt-4o-mini"), read_prompt("audible"), "pairs.jsonl", pairs=500)  # doctest: +SKIP
 >>> audit(table.text, table.label)  # doctest: +SKIP
 
@@ -27,9 +27,9 @@ import torch
 from tqdm.auto import tqdm
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from zscap.data import REPOSITORY, near_duplicates, normalised
-from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput, suggestion
-from zscap.metrics import shortcuts
+from ..data.sentences import normalised
+from ..errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput, suggestion
+from ..files import REPOSITORY
 
 PROMPTS = REPOSITORY / "data" / "prompts"
 LONGEST_WAIT = 60.0  # seconds between two tries
@@ -303,29 +303,6 @@ def read_pairs(file: str | Path) -> pd.DataFrame:
     if not Path(file).is_file():
         raise InvalidData(f"{file} isn't there: make it with zscap.generation.generate")
     return _table(_read(Path(file))[1])
-
-
-def audit(
-    texts: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, seed: int = 0
-) -> pd.DataFrame:
-    """Measure what the texts' length, first word and single words alone tell about the labels, cross-validated.
-
-    Args:
-        groups: texts of one group stay in one fold, such as the two of a pair; None groups near-duplicates.
-
-    Returns:
-        DataFrame as of `zscap.metrics.shortcuts`; the row `majority` is what guessing reaches.
-
-    Raises:
-        InvalidData: as many labels as texts are needed, of two classes, in 5 groups or more.
-    """
-    texts, labels = list(texts), [bool(label) for label in labels]
-    if len(texts) != len(labels) or len(set(labels)) < 2:
-        raise InvalidData(f"{len(texts)} texts and {len(labels)} labels of {len(set(labels))} classes: two are needed")
-    groups = near_duplicates(texts) if groups is None else list(groups)
-    if len(set(groups)) < 5:
-        raise InvalidData(f"{len(set(groups))} groups of texts: an audit in five parts needs 5 or more")
-    return shortcuts(texts, labels, groups, seed=seed)
 
 
 def _prompt_file(name: str | Path) -> str:

@@ -8,18 +8,19 @@ import torch
 from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, WhisperForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
-from .classifier import EmbeddingClassifier, TextClassifier
-from .data import data_folder
-from .decoding import Captioner
-from .errors import InvalidOption
-from .generators import captioner_model
-from .keywords import read_keywords
-from .language_model import LanguageModel
-from .matchers import CLAP, EmbeddedMatcher, ImageBind
-from .matchers.scenes import SceneMatcher
-from .options import DecodingOptions
-from .prefix_model import PrefixLanguageModel
-from .weights import Part, Weights
+from ..captioner import Captioner
+from ..classifiers.embedding import EmbeddingClassifier
+from ..classifiers.text import TextClassifier
+from ..errors import InvalidOption
+from ..files import data_folder
+from ..keywords import read_keywords
+from ..language_models.captioners import captioner_model
+from ..language_models.causal import LanguageModel
+from ..language_models.prefix import PrefixLanguageModel
+from ..matchers import CLAP, EmbeddedMatcher, ImageBind
+from ..matchers.scenes import SceneMatcher
+from ..options import DecodingOptions
+from .places import Part, Weights
 
 AUDIOSET = Path("audioset", "class_labels_indices.csv")  # below the data folder
 

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from huggingface_hub import snapshot_download, try_to_load_from_cache
 
-from .errors import MissingWeights
-
-PACKAGE = Path(__file__).parent
+from ..errors import MissingWeights
+from ..files import PACKAGE
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,15 +10,15 @@ from itertools import islice
 import torch
 from torch import Tensor
 
-from .candidates import Matcher, Scorer
 from .caption import Caption, Step, rank
-from .classifier import Classifier
 from .errors import InvalidOption, ZscapError
 from .guidance import Proposal, guide
+from .guidance.penalties import plausible
 from .keywords import Keywords, prompt_with
-from .language_model import LanguageModel, State
+from .language_models.causal import LanguageModel, State
 from .options import DecodingOptions, SteeringOptions
-from .penalties import plausible
+from .roles import Classifier, Matcher
+from .scoring import Scorer
 from .search import BeamSearch, Hypothesis, Task
 from .sources import Source, source_name
 

@@ -1,10 +1,9 @@
-"""Figures of merit that scikit-learn lacks: shortcuts of a text data set, calibration, intervals."""
+"""What a text data set gives away: how well its labels can be guessed without understanding a sentence."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 from sklearn.base import BaseEstimator
 from sklearn.dummy import DummyClassifier
 from sklearn.feature_extraction.text import CountVectorizer
@@ -14,6 +13,32 @@ from sklearn.model_selection import GroupKFold, cross_val_predict
 from sklearn.naive_bayes import MultinomialNB
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from ..errors import InvalidData
+from .sentences import near_duplicates
+
+
+def audit(
+    texts: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, seed: int = 0
+) -> pd.DataFrame:
+    """Measure what the texts' length, first word and single words alone tell about the labels, cross-validated.
+
+    Args:
+        groups: texts of one group stay in one fold, such as the two of a pair; None groups near-duplicates.
+
+    Returns:
+        DataFrame as of `zscap.metrics.shortcuts`; the row `majority` is what guessing reaches.
+
+    Raises:
+        InvalidData: as many labels as texts are needed, of two classes, in 5 groups or more.
+    """
+    texts, labels = list(texts), [bool(label) for label in labels]
+    if len(texts) != len(labels) or len(set(labels)) < 2:
+        raise InvalidData(f"{len(texts)} texts and {len(labels)} labels of {len(set(labels))} classes: two are needed")
+    groups = near_duplicates(texts) if groups is None else list(groups)
+    if len(set(groups)) < 5:
+        raise InvalidData(f"{len(set(groups))} groups of texts: an audit in five parts needs 5 or more")
+    return shortcuts(texts, labels, groups, seed=seed)
 
 
 def shortcuts(
@@ -40,40 +65,6 @@ def shortcuts(
         ]
         rows[name] = accuracy_score(labels, probability > 0.5), roc_auc_score(labels, probability)
     return pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy", "auc"]).rename_axis("shortcut")
-
-
-def expected_calibration_error(labels: Sequence[bool], probabilities: Sequence[float], *, bins: int = 10) -> float:
-    """Mean distance between predicted probability and observed frequency over equal-width bins, weighted by their size.
-
-    Naeini et al., "Obtaining well calibrated probabilities using Bayesian binning" (AAAI 2015), for the probability
-    of the positive class.
-
-    Returns:
-        0 (calibrated) to 1.
-    """
-    labels, probabilities = np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float)
-    bin_of = np.minimum((probabilities * bins).astype(int), bins - 1)
-    # |sum of (label - probability)| of a bin is its size times the distance of the two means
-    gaps = np.bincount(bin_of, weights=labels - probabilities, minlength=bins)
-    return float(np.abs(gaps).sum() / len(labels))
-
-
-def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval (BCa) of the mean of `values`; of values equal but for rounding it is that value twice.
-
-    Returns:
-        Its lower and its upper end.
-
-    Raises:
-        ValueError: no values.
-    """
-    values = np.asarray(values, dtype=float)
-    if len(values) == 0:
-        raise ValueError("an interval needs at least one value")
-    if np.ptp(values) <= 1e-9 * np.abs(values).max():  # BCa is undefined there
-        return float(values[0]), float(values[0])
-    interval = bootstrap((values,), np.mean, confidence_level=confidence, rng=seed).confidence_interval
-    return float(interval.low), float(interval.high)
 
 
 def _shortcut_estimators() -> dict[str, BaseEstimator]:

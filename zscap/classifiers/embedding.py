@@ -1,0 +1,193 @@
+"""A classifier on frozen text embeddings."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from sklearn.metrics import roc_auc_score
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from ..errors import InvalidData, MissingWeights
+from ..roles import TextEncoder
+from .training import Sentences, Table, fit_keeping_best, labelled, training_and_validation
+
+
+class EmbeddingClassifier:
+    """A small network on frozen text embeddings.
+
+    It can only know what the encoder knows, which is its strength: trained from scratch, a transformer learns the
+    habits of one data set and fails on the next.
+
+    Args:
+        encoder: any object with `encode_text(texts) -> Tensor (n, d)`, such as a matcher.
+        head: maps embeddings, shape = (n, d), to logits, shape = (n, 1).
+    """
+
+    PREFIXES = ("", "", "", "audio of ", "a photo of ")  # alike on both classes, so that they tell nothing
+    PROBES = ("a dog barks", "a blue sky", "rain falls on a roof")  # tell whether a file belongs to an encoder
+
+    def __init__(self, encoder: TextEncoder, head: nn.Sequential):
+        self.encoder, self.head = encoder, head.eval().requires_grad_(False)
+        self.history: pd.DataFrame | None = None  # of the training, see `train`
+
+    @classmethod
+    def train(
+        cls,
+        positive: Sentences | Table,
+        negative: Sentences | None = None,
+        *,
+        encoder: TextEncoder,
+        validation: tuple[Sentences, Sentences] | Table | None = None,
+        variants: int = 6,
+        hidden: int = 512,
+        dropout: float = 0.5,
+        smoothing: float = 0.1,
+        noise: float = 0.7,
+        steps: int = 1500,
+        batch_size: int = 256,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.05,
+        seed: int = 0,
+    ) -> EmbeddingClassifier:
+        """Train the head and keep it as it was at the best validation AUC.
+
+        Guidance asks about texts that have only begun and that may carry a prompt, so every sentence is learnt in
+        lower case as it is and as `variants` random beginnings of it, with a prefix now and then.
+
+        Args:
+            positive, negative: sentences with and without the wanted property, or one table of both, as in
+                `TextClassifier.train`; each class fills half of every batch.
+            validation: the same, of other sentences; None puts aside a random seventh of each class.
+            smoothing: makes the labels 1 - smoothing / 2 and smoothing / 2, which keeps the head from certainty about
+                data whose labels contradict each other here and there.
+            noise: length of the random vector added to each embedding of length 1, which keeps the head from leaning
+                on what only this data set's wording shows; it then tells captions of other sets apart better.
+
+        Returns:
+            The classifier; its `history` has the columns `step`, `loss` and `validation_auc`.
+
+        Raises:
+            InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
+        """
+        (positive, negative), held_out = training_and_validation(positive, negative, validation, seed)
+        rng = random.Random(seed)
+        parts = [
+            [part for text in texts for part in _beginnings(text, variants, cls.PREFIXES, rng)]
+            for texts in (positive, negative)
+        ]
+        distinct = {part: row for row, part in enumerate(dict.fromkeys([*parts[0], *parts[1]]))}
+        embeddings = encoder.encode_text(list(distinct)).detach().float().cpu()
+        classes = [embeddings[[distinct[part] for part in side]] for side in parts]
+        held_texts, held_labels = labelled(*held_out)
+        held = encoder.encode_text([text.lower() for text in held_texts]).detach().float().cpu()
+
+        torch.manual_seed(seed)
+        head = _head(held.shape[1], hidden, dropout)
+
+        def loss(step: int) -> Tensor:
+            rows = [side[torch.randint(len(side), (batch_size // 2,))] for side in classes]
+            labels = torch.cat([torch.ones(len(rows[0])), torch.zeros(len(rows[1]))]).lerp(torch.tensor(0.5), smoothing)
+            inputs = torch.cat(rows)
+            inputs = inputs + noise * torch.randn_like(inputs) / inputs.shape[1] ** 0.5
+            return F.binary_cross_entropy_with_logits(head(inputs).squeeze(-1), labels)
+
+        history = fit_keeping_best(
+            head,
+            loss,
+            lambda: roc_auc_score(held_labels, head(held).squeeze(-1)),
+            steps=steps,
+            every=max(1, steps // 20),
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            seed=seed,
+        )
+        classifier = cls(encoder, head)
+        classifier.history = history
+        return classifier
+
+    def save(self, file: str | Path) -> None:
+        """Write the head as half-precision safetensors; the encoder isn't part of it."""
+        hidden, width = self.head[1].weight.shape
+        config = {"width": width, "hidden": hidden, "probes": self._probes()}
+        tensors = {name: tensor.half().contiguous() for name, tensor in self.head.state_dict().items()}
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        save_file(tensors, file, metadata={"config": json.dumps(config)})
+        Path(file).chmod(0o644)  # safetensors writes for the owner alone
+
+    @classmethod
+    def load(
+        cls, file: str | Path, encoder: TextEncoder, *, device: str = "cpu", dtype: torch.dtype = torch.float64
+    ) -> EmbeddingClassifier:
+        """Load what `save` wrote, for the encoder that it was trained on.
+
+        Args:
+            dtype: of the head; double precision, so that a text's probability doesn't depend on its company.
+
+        Raises:
+            MissingWeights: there is no such file, or only part of it.
+            InvalidData: the head belongs to another encoder.
+        """
+        if not Path(file).is_file():
+            raise MissingWeights(f"no classifier at {file}: train it with notebooks/02_train_classifier.ipynb")
+        try:
+            with safe_open(file, "pt") as weights:
+                config = json.loads(weights.metadata()["config"])
+                tensors = {name: weights.get_tensor(name).float() for name in weights.keys()}  # noqa: SIM118
+            head = _head(config["width"], config["hidden"])
+            head.load_state_dict(tensors)
+        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MissingWeights(f"{file} holds no embedding classifier ({reason}): copy or train it again") from error
+        classifier = cls(encoder, head.to(device, dtype))
+        try:
+            apart = max(abs(a - b) for a, b in zip(classifier._probes(), config["probes"], strict=True))
+        except RuntimeError:  # embeddings of another width
+            apart = float("inf")
+        if apart > 0.1:
+            raise InvalidData(f"{file} was trained on another text encoder: train it again on this one")
+        return classifier
+
+    @torch.inference_mode()
+    def probability(self, texts: Sentences) -> Tensor:
+        """Probability that each text has the wanted property.
+
+        Returns:
+            Tensor, shape = (n,), on the head's device.
+        """
+        return self._logits(texts).sigmoid().float()
+
+    def _logits(self, texts: Sentences) -> Tensor:
+        if not len(texts):
+            return torch.empty(0)
+        embeddings = self.encoder.encode_text(list(texts))
+        return self.head(embeddings.to(self.head[1].weight)).squeeze(-1)
+
+    @torch.inference_mode()
+    def _probes(self) -> list[float]:
+        return self._logits(self.PROBES).tolist()
+
+
+def _head(width: int, hidden: int, dropout: float = 0.0) -> nn.Sequential:
+    """One hidden layer; it brings rows of unit norm to unit variance first, without which training crawls."""
+    return nn.Sequential(
+        nn.LayerNorm(width, elementwise_affine=False),
+        nn.Linear(width, hidden),
+        nn.GELU(),
+        nn.Dropout(dropout),
+        nn.Linear(hidden, 1),
+    )
+
+
+def _beginnings(text: str, count: int, prefixes: Sequence[str], rng: random.Random) -> list[str]:
+    """The text itself and `count` beginnings of it, in lower case, some with a prefix."""
+    words = text.lower().split()
+    lengths = [len(words) if rng.random() < 0.4 else rng.randint(1, len(words)) for _ in range(count)]
+    return [text.lower(), *(rng.choice(prefixes) + " ".join(words[:length]) for length in lengths)]

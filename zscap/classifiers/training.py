@@ -1,0 +1,171 @@
+"""The training loop of the classifiers and of the recipes in notebooks 90-96, and the sentences that it takes."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pandas as pd
+import torch
+from sklearn.model_selection import train_test_split
+from torch import Tensor, nn
+from tqdm.auto import tqdm
+
+from ..data.sentences import labelled_texts, normalised
+from ..errors import InvalidData
+
+Sentences = Sequence[str]
+Table = pd.DataFrame | str | Path  # columns text and label, see `zscap.data.labelled_texts`
+
+
+def fit(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    *,
+    steps: int,
+    learning_rate: float,
+    checkpoint: str | Path | None = None,
+    every: int = 200,
+    evaluate: Callable[[], dict[str, float]] | None = None,
+    warmup: float = 0.05,
+    weight_decay: float = 0.01,
+    average: float = 0.0,
+    seed: int = 0,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Train `model` in place with AdamW, linear warm-up and a cosine schedule; a run that was cut off goes on exactly.
+
+    `loss(step)` returns a scalar and draws its batch from the step number alone: torch's generator is seeded with it
+    before every step, so that dropout and `torch.randint` inside `loss` repeat too.
+
+    Args:
+        steps, learning_rate: number of updates; peak rate, reached after the fraction `warmup` of them.
+        checkpoint: file for the run's whole state, replaced atomically every `every` steps; resumed if there.
+        evaluate: called every `every` steps in eval mode without gradients; its figures become columns of the result.
+        average: decay of an exponential moving average of the weights, which replaces them at the end (0: none).
+        seed: shifts every step's generator.
+
+    Returns:
+        DataFrame with columns `step`, `loss` (mean since the row before) and `evaluate`'s, a row per `every` steps.
+    """
+    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
+    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
+    smooth = {name: value.clone() for name, value in model.state_dict().items()} if average else {}
+    start, rows, since = 0, [], []
+    if checkpoint and Path(checkpoint).exists():
+        saved = torch.load(checkpoint, weights_only=True)
+        model.load_state_dict(saved["model"])
+        optimiser.load_state_dict(saved["optimiser"])
+        start, rows, smooth = saved["step"], saved["rows"], saved["smooth"]
+
+    for step in tqdm(range(start, steps), initial=start, total=steps, disable=not progress):
+        ramp = min(1.0, (step + 1) / max(1.0, warmup * steps))
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate * ramp * 0.5 * (1 + math.cos(math.pi * step / steps))
+        model.train()
+        torch.manual_seed(seed * 1_000_003 + step)
+        value = loss(step)
+        optimiser.zero_grad(set_to_none=True)
+        value.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        since.append(float(value.detach()))
+        decay = min(average, (step + 1) / (step + 10))  # a short memory at first forgets the random start
+        for name, tensor in model.state_dict().items() if average else ():
+            smooth[name] = torch.lerp(tensor, smooth[name], decay) if tensor.is_floating_point() else tensor.clone()
+        if (step + 1) % every == 0 or step + 1 == steps:
+            model.eval()
+            with torch.no_grad():
+                figures = evaluate() if evaluate else {}
+            rows.append({"step": step + 1, "loss": sum(since) / len(since), **figures})
+            since = []
+            if checkpoint:
+                state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "smooth": smooth}
+                Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
+                torch.save({**state, "step": step + 1, "rows": rows}, f"{checkpoint}.part")
+                os.replace(f"{checkpoint}.part", checkpoint)
+    if average:
+        model.load_state_dict(smooth)
+    model.eval()
+    return pd.DataFrame(rows)
+
+
+def fit_keeping_best(
+    model: nn.Module,
+    loss: Callable[[int], Tensor],
+    validation_auc: Callable[[], float],
+    *,
+    folder: Path | None = None,
+    **options,
+) -> pd.DataFrame:
+    """`fit`, then go back to the weights of the highest validation AUC; in `folder` a run that was cut off goes on."""
+    file = folder / "best.pt" if folder else None
+    best = torch.load(file, weights_only=True) if file and file.exists() else {"auc": -1.0}
+
+    def evaluate() -> dict[str, float]:
+        nonlocal best
+        auc = float(validation_auc())
+        if auc >= best["auc"]:  # of equals the later, which has learnt longer
+            best = {"auc": auc, "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()}}
+            if file:
+                file.parent.mkdir(parents=True, exist_ok=True)
+                torch.save(best, f"{file}.part")
+                os.replace(f"{file}.part", file)
+        return {"validation_auc": auc}
+
+    checkpoint = folder / "last.pt" if folder else None
+    history = fit(model, loss, evaluate=evaluate, checkpoint=checkpoint, **options)
+    model.load_state_dict(best["weights"])
+    return history
+
+
+def training_and_validation(
+    positive: Sentences | Table,
+    negative: Sentences | None,
+    validation: tuple[Sentences, Sentences] | Table | None,
+    seed: int,
+) -> tuple[tuple[Sentences, Sentences], tuple[Sentences, Sentences]]:
+    """Sentences with and without the property to train on, and others to validate on, checked."""
+    training = _classes(positive, negative)
+    if validation is None:
+        if (fewest := min(map(len, training))) < 2:
+            raise InvalidData(f"{fewest} sentence of a class can't serve training and validation both: give more")
+        parts = [train_test_split(list(texts), test_size=1 / 7, random_state=seed) for texts in training]
+        return tuple(kept for kept, _ in parts), tuple(held for _, held in parts)
+    two = isinstance(validation, tuple | list) and len(validation) == 2
+    return training, _classes(*(validation if two else (validation, None)))
+
+
+def _classes(positive: Sentences | Table, negative: Sentences | None) -> tuple[Sentences, Sentences]:
+    """Sentences with and without the property, of two lists or of one table.
+
+    Raises:
+        InvalidData: see `TextClassifier.train`.
+    """
+    if negative is None:
+        if not isinstance(positive, Table):
+            raise InvalidData("one list of sentences: give those without the property as well, or a table of both")
+        table = labelled_texts(positive)
+        positive, negative = (table.text[table.label == label].tolist() for label in (True, False))
+    if not len(positive) or not len(negative):
+        raise InvalidData(f"{len(positive)} positive and {len(negative)} negative sentences: both classes need some")
+    if isinstance(positive, str) or isinstance(negative, str):
+        raise InvalidData(
+            f"a class is the one text {positive if isinstance(positive, str) else negative!r}: give a list"
+        )
+    for text in (*positive, *negative):
+        if not isinstance(text, str) or not text.strip():
+            raise InvalidData(f"{text!r} is among the sentences: leave out what is empty or no text")
+    both = {normalised(text) for text in positive} & {normalised(text) for text in negative}
+    if both:
+        raise InvalidData(f"{len(both)} sentences are in both classes, such as {min(both)!r}: keep each in one")
+    return positive, negative
+
+
+def labelled(positive: Sentences, negative: Sentences) -> tuple[list[str], Tensor]:
+    """Texts of both classes and their labels, 1.0 and 0.0."""
+    return [*positive, *negative], torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))])

@@ -1,0 +1,194 @@
+"""Readers of text data, and splits of them."""
+
+import json
+import os
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from scipy.sparse import csr_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+from ..errors import InvalidData
+from ..files import REPOSITORY, data_folder
+
+OWN_AUDIBILITY = REPOSITORY / "data" / "audibility.csv"
+PUBLISHED_AUDIBILITY = {"audible.txt": True, "notAudible.txt": False}  # file -> can what it says be heard
+
+
+def load_audibility(source: str | Path = "own") -> pd.DataFrame:
+    """Read sentences about what can be heard and about what can't.
+
+    Args:
+        source: "own" for this project's sentences (data/audibility.csv of a clone), "published" for the set of
+            arXiv 2309.03884 (`fetch("audibility")`), or a csv file with the columns `sentence` and `audible`.
+
+    Returns:
+        DataFrame with the columns `sentence` (str, none twice) and `audible` (bool); our own also have `pair`, the
+        number that the audible and the inaudible sentence about one subject share.
+
+    Raises:
+        InvalidData: the file isn't there, or isn't such a table.
+    """
+    if source == "published":
+        return _load_published(data_folder() / "audibility")
+    path = OWN_AUDIBILITY if source == "own" else Path(source)
+    if not path.is_file():
+        raise InvalidData(f"{path} isn't there: pass 'own' in a clone of the repository, 'published', or a csv file")
+    table = pd.read_csv(path)
+    if missing := {"sentence", "audible"} - set(table.columns):
+        raise InvalidData(f"{path} lacks the column {min(missing)}: it needs sentence and audible")
+    if not table.audible.isin([0, 1]).all() or table.sentence.isna().any():
+        raise InvalidData(f"{path} has a row without a sentence or whose audible is neither 0 nor 1: mend that row")
+    table["audible"] = table.audible.astype(bool)
+    return table.drop_duplicates("sentence", ignore_index=True)
+
+
+def read_sentences(folder: str | Path | None, repository: str | Path | None = None) -> pd.DataFrame:
+    """Read every sentence of a data folder; if it has none, the repository's own `data/audibility.csv`.
+
+    Args:
+        folder: where data lie, such as `data_folder()`; None reads none of it.
+        repository: a clone of this project; None leaves its sentences out.
+
+    Returns:
+        DataFrame with `text` (see `clean_sentence`), `source` (flickr, audiocaps, clotho, audible, notaudible, own),
+        `audio` (True where the text describes a sound) and `held_out` (every 20th image or recording, AudioCaps'
+        validation split whole). Sentences under 3 or over 24 words are dropped, missing files left out.
+    """
+    folder, tables = Path(folder or os.devnull), []
+
+    def add(source: str, texts, keys, audio, held_out=None) -> None:
+        table = pd.DataFrame({"text": list(texts), "source": source, "audio": audio, "key": list(keys)})
+        table["held_out"] = table["key"].factorize()[0] % 20 == 19 if held_out is None else held_out
+        tables.append(table)
+
+    if (path := folder / "text/flickr8k_captions.tsv").exists():
+        flickr = pd.read_csv(path, sep="\t", names=["image", "text"], quoting=3)
+        add("flickr", flickr["text"], flickr["image"].str.split("#").str[0], False)
+    for part in ("train", "val"):
+        if (path := folder / f"text/audiocaps_{part}.csv").exists():
+            captions = pd.read_csv(path)
+            add("audiocaps", captions["caption"], captions["youtube_id"], True, held_out=part == "val")
+    if (path := folder / "text/clotho_train.json").exists():
+        recordings = json.loads(path.read_text())
+        pairs = [(text, i) for i, recording in enumerate(recordings) for text in recording["captions"]]
+        add("clotho", *zip(*pairs, strict=True), True)
+    for file, audible in PUBLISHED_AUDIBILITY.items():
+        if (path := folder / "audibility" / file).exists():
+            lines = _lines(path)
+            add(path.stem.lower(), lines, range(len(lines)), audible)
+    if repository and not tables:
+        own = load_audibility(Path(repository) / "data/audibility.csv")
+        add("own", own["sentence"], own["pair"], own["audible"])
+    sentences = pd.concat(tables, ignore_index=True).drop(columns="key").dropna()
+    sentences["text"] = sentences["text"].map(clean_sentence)
+    words = sentences["text"].str.count(" ") + 1
+    return sentences[words.between(3, 24)].drop_duplicates(["text", "source"]).reset_index(drop=True)
+
+
+def clean_sentence(text: str) -> str:
+    """Return the first sentence of `text`, lower case, spaces and marks normalised, with one full stop at its end.
+
+    >>> clean_sentence('A dog barks , twice .  A man "talks"')
+    'a dog barks, twice.'
+    """
+    text = re.sub(r'["“”`*()\[\]]', " ", text).replace("’", "'").replace(";", ",").lower()
+    text = re.split(r"[.!?](?:\s|$)", text.strip())[0]
+    text = re.sub(r"\s+(?=[,.':])", "", re.sub(r"\s+", " ", text))
+    return text.strip(" ,.:-") + "."
+
+
+def normalised(text: str) -> str:
+    """Return what two texts share that differ in case, spaces or final punctuation alone.
+
+    >>> normalised(" A dog  barks. ")
+    'a dog barks'
+    """
+    return " ".join(text.split()).casefold().rstrip(" .!?,;:")
+
+
+def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """Read a table of texts that have a property (label 1 or true) and texts that don't (0 or false).
+
+    Args:
+        source: the table, or a csv file that holds it.
+
+    Returns:
+        DataFrame with the columns `text` (str) and `label` (bool), and whatever else the table has.
+
+    Raises:
+        InvalidData: the file isn't there, a column is missing, or a row has no text or another label.
+    """
+    if isinstance(source, pd.DataFrame):
+        table, name = source, "the table"
+    elif Path(source).is_file():
+        try:
+            table, name = pd.read_csv(source), source
+        except ValueError as error:  # no rows, another number of columns, not utf-8
+            raise InvalidData(f"{source} is no csv file ({' '.join(str(error).split())}): save it as one") from error
+    else:
+        raise InvalidData(f"{source} isn't there: give a csv file or a table with the columns text and label")
+    if missing := {"text", "label"} - set(table.columns):
+        raise InvalidData(f"{name} lacks the column {max(missing)}, it has {list(table.columns)}: rename its columns")
+    textless = ~table.text.map(lambda text: isinstance(text, str) and bool(text.strip()))
+    if (bad := textless | ~table.label.isin([0, 1])).any():
+        row = table[bad].iloc[0]
+        raise InvalidData(f"{name} has a row {row.text!r}, {row.label!r}: text must be a text, label 1 or 0")
+    return table.assign(label=table.label.astype(bool))
+
+
+def near_duplicates(sentences: list[str], *, cosine: float = 0.7) -> np.ndarray:
+    """Group sentences that say nearly the same, so that a split can keep each group on one side.
+
+    Two sentences join where the cosine of their tf-idf vectors (words without stop words) reaches `cosine`; a group
+    is whatever hangs together.
+
+    Returns:
+        int array, shape = (n,), the number of each sentence's group.
+    """
+    words = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(sentences)
+    similarity = words @ words.T
+    similarity.data[similarity.data < cosine] = 0
+    similarity.eliminate_zeros()
+    return connected_components(similarity, directed=False)[1]
+
+
+def split(table: pd.DataFrame, *, seed: int = 0) -> pd.Series:
+    """Assign 70 % of a table from `load_audibility` to "train", 15 % to "validation" and 15 % to "test".
+
+    The sentences of a pair and near-duplicates stay together, so that a test sentence is new in more than its wording.
+
+    Returns:
+        str Series named `split`, with the table's index.
+    """
+    groups = near_duplicates(table.sentence.tolist())
+    if "pair" in table:
+        links = csr_array((np.ones(len(table)), (groups, pd.factorize(table.pair)[0])))
+        both = connected_components(links @ links.T, directed=False)[1]  # groups that share a pair are one
+        groups = both[groups]
+    order = np.random.default_rng(seed).permutation(groups.max() + 1)
+    share = np.bincount(groups)[order].cumsum() / len(table)
+    part_of = np.empty(len(order), dtype=int)
+    part_of[order] = np.searchsorted([0.70, 0.85], share - 1e-9, side="right")
+    return pd.Series(np.array(["train", "validation", "test"])[part_of[groups]], index=table.index, name="split")
+
+
+def _load_published(folder: Path) -> pd.DataFrame:
+    sentences = {}
+    for file, audible in PUBLISHED_AUDIBILITY.items():
+        if not (folder / file).is_file():
+            raise InvalidData(f"{folder / file} isn't there: run `zscap fetch audibility`, or set ZSCAP_DATA")
+        sentences[audible] = dict.fromkeys(_lines(folder / file))
+    both = sentences[True].keys() & sentences[False].keys()
+    return pd.DataFrame(
+        [(line, audible) for audible, lines in sentences.items() for line in lines if line not in both],
+        columns=["sentence", "audible"],
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    """The lines of a text file that aren't empty."""
+    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
