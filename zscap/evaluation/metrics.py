@@ -1,9 +1,15 @@
-"""Figures of merit that scikit-learn lacks: calibration and intervals."""
+"""Figures of merit that scikit-learn lacks: calibration, intervals, tables of means."""
+
+from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy.stats import binomtest, bootstrap
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def expected_calibration_error(labels: Sequence[bool], probabilities: Sequence[float], *, bins: int = 10) -> float:
@@ -22,8 +28,29 @@ def expected_calibration_error(labels: Sequence[bool], probabilities: Sequence[f
     return float(np.abs(gaps).sum() / len(labels))
 
 
-def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95, seed: int = 0) -> tuple[float, float]:
-    """Bootstrap interval (BCa) of the mean of `values`; of values equal but for rounding it is that value twice.
+def interval(values: Sequence[float]) -> tuple[float, float]:
+    """95 % interval of the mean: Wilson's if `values` are booleans, so a proportion, else the bootstrap's.
+
+    The kind of the values decides and not the values: numbers that happen to be all 0 are no proportion.
+
+    Returns:
+        Its lower and its upper end.
+
+    Raises:
+        ValueError: no values.
+
+    >>> [round(end, 3) for end in interval([False] * 80)]
+    [0.0, 0.046]
+    """
+    values = np.asarray(values)
+    if values.dtype != bool or len(values) == 0:
+        return bootstrap_interval(values)
+    ends = binomtest(int(values.sum()), len(values)).proportion_ci(method="wilson")
+    return float(ends.low), float(ends.high)
+
+
+def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float, float]:
+    """95 % bootstrap interval (BCa) of the mean of `values`; of values equal but for rounding it is that value twice.
 
     Returns:
         Its lower and its upper end.
@@ -36,5 +63,36 @@ def bootstrap_interval(values: Sequence[float], *, confidence: float = 0.95, see
         raise ValueError("an interval needs at least one value")
     if np.ptp(values) <= 1e-9 * np.abs(values).max():  # BCa is undefined there
         return float(values[0]), float(values[0])
-    interval = bootstrap((values,), np.mean, confidence_level=confidence, rng=seed).confidence_interval
-    return float(interval.low), float(interval.high)
+    ends = bootstrap((values,), np.mean, rng=seed).confidence_interval
+    return float(ends.low), float(ends.high)
+
+
+def summary(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -> pd.DataFrame:
+    """Mean and 95 % interval of each measure, a row for each group, in the order of their first appearance.
+
+    Returns:
+        DataFrame with the columns of `by`, `clips` (rows of the group), and for each measure `measure`, `measure_low`
+        and `measure_high`: empty where the group has no value, left out where no group has one.
+    """
+    import pandas as pd
+
+    rows = []
+    for _, group in table.groupby(by, sort=False):
+        row = group.iloc[0][[by] if isinstance(by, str) else by].to_dict() | {"clips": len(group)}
+        for measure in measures:
+            values = group[measure].dropna().infer_objects()
+            low, high = interval(values) if len(values) else (np.nan, np.nan)
+            row |= {measure: values.mean(), f"{measure}_low": low, f"{measure}_high": high}
+        rows.append(row)
+    return pd.DataFrame(rows).dropna(axis=1, how="all")
+
+
+def readable(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -> pd.DataFrame:
+    """A `summary` as one reads it: each mean with its interval in brackets, as text, without what it doesn't have."""
+
+    def text(mean: float, low: float, high: float) -> str:
+        return "" if np.isnan(mean) else f"{mean:.2f} ({low:.2f} to {high:.2f})"
+
+    shown = table.set_index(by)
+    columns = {m: map(text, shown[m], shown[f"{m}_low"], shown[f"{m}_high"]) for m in measures if m in shown}
+    return shown[[]].assign(**{name: list(cells) for name, cells in columns.items()})

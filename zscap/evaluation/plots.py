@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import numpy as np
-import pandas as pd
-import seaborn as sns
-from matplotlib.figure import Figure
-from scipy.signal import spectrogram
+from typing import TYPE_CHECKING
 
-BEFORE, AFTER = sns.color_palette("deep")[:2]
+import numpy as np
+from matplotlib.figure import Figure
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+BEFORE, AFTER = "#4C72B0", "#DD8452"  # of seaborn's palette "deep"
 
 
 def captioned(samples: np.ndarray, rate: int, captions: dict[str, str], tokens: pd.DataFrame, title: str) -> Figure:
     """A recording, its captions, and what guidance did to the first token.
 
-    samples : array, shape = (n,), full scale 1, at `rate` Hz
-    captions : a caption for each way of decoding, by its name
-    tokens : `Step.table()` of that token
+    Args:
+        samples: array, shape = (n,), full scale 1, at `rate` Hz.
+        captions: a caption for each way of decoding, by its name.
+        tokens: `Step.table()` of that token.
     """
     figure = Figure(figsize=(10, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(3, 2), height_ratios=(1, 3))
@@ -39,6 +42,8 @@ def recording(samples: np.ndarray, rate: int, title: str) -> Figure:
 
 
 def _sound(wave, bands, samples: np.ndarray, rate: int, title: str) -> None:
+    from scipy.signal import spectrogram
+
     wave.plot(np.arange(len(samples)) / rate, samples, linewidth=0.4, color="0.3")
     wave.set(title=title, xlim=(0, len(samples) / rate), ylabel="amplitude")
     wave.tick_params(labelbottom=False)
@@ -56,4 +61,4 @@ def _before_and_after(axes, table: pd.DataFrame) -> None:
     axes.set_yticklabels([repr(piece) for piece in table["piece"]])
     axes.invert_yaxis()
     axes.legend(loc="lower right", frameon=False)
-    sns.despine(ax=axes)
+    axes.spines[["top", "right"]].set_visible(False)

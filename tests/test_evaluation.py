@@ -1,0 +1,267 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+import torch
+
+from zscap.caption import Caption
+from zscap.data import read_sentences, shortcuts
+from zscap.errors import InvalidData, InvalidOption, MissingWeights
+from zscap.evaluation.judges import AudibilityJudge, Fluency, judged
+from zscap.evaluation.metrics import bootstrap_interval, expected_calibration_error, interval, readable, summary
+from zscap.evaluation.naming import NAMES, names_sound
+from zscap.evaluation.recordings import esc10, hold_out, rendered
+
+ROOT = Path(__file__).parent.parent
+RESULTS = ROOT / "data" / "results"
+
+
+def test_shortcuts_find_a_first_word_that_gives_the_label_away():
+    sentences = [f"{opening} {word} here" for opening in ("the", "a") for word in ("dog", "bell", "rain", "bus") * 5]
+    labels = [True] * 20 + [False] * 20
+    table = shortcuts(sentences, labels)
+    assert table.loc["first word alone", "auc"] == 1.0
+    assert table.loc["first word alone", "accuracy"] == 1.0
+    assert table.loc["majority", "accuracy"] <= 0.5
+
+
+def test_shortcuts_find_nothing_in_minimal_pairs():
+    rng = np.random.default_rng(0)
+    words = np.array(["dog", "bell", "rain", "bus", "door", "saw"])
+    sentences = [" ".join(rng.choice(words, 4)) for _ in range(400)]
+    table = shortcuts(sentences, rng.random(400) < 0.5)
+    assert table.auc.between(0.4, 0.6).all()
+
+
+def test_groups_stay_in_one_fold():
+    # each word occurs in one group only: seen in training it gives the label away, unseen it tells nothing
+    sentences = [f"sound{i // 2}" for i in range(200)]
+    labels = [i // 2 % 2 == 0 for i in range(200)]
+    alone = shortcuts(sentences, labels).loc["first word alone", "auc"]
+    grouped = shortcuts(sentences, labels, groups=[i // 2 for i in range(200)]).loc["first word alone", "auc"]
+    assert alone > 0.75
+    assert grouped < 0.6
+
+
+def test_calibration_error_of_hand_set_values():
+    assert expected_calibration_error([1, 0], [1.0, 0.0]) == 0.0
+    assert expected_calibration_error([0, 0], [0.75, 0.75]) == pytest.approx(0.75)
+    # a bin of 0.8 that is right 8 times in 10, and one of 0.3 that is never right
+    labels, probabilities = [1] * 8 + [0] * 2 + [0] * 10, [0.8] * 10 + [0.3] * 10
+    assert expected_calibration_error(labels, probabilities) == pytest.approx(0.15)
+
+
+def test_bootstrap_interval_covers_the_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    covered = 0
+    for trial in range(100):
+        low, high = bootstrap_interval(rng.normal(3.0, 1.0, 40), seed=trial)
+        covered += low <= 3.0 <= high
+    assert 85 <= covered <= 100
+
+
+def test_bootstrap_interval_of_equal_values_and_of_none():
+    assert bootstrap_interval([0.5] * 10) == (0.5, 0.5)
+    with pytest.raises(ValueError, match="at least one value"):
+        bootstrap_interval([])
+
+
+def test_none_of_eighty_may_still_be_a_few_in_a_hundred():
+    # Wilson's: z^2 / (n + z^2) for none of n
+    low, high = interval([False] * 80)
+    assert low == 0.0 and high == pytest.approx(1.96**2 / (80 + 1.96**2), abs=1e-4)
+    assert interval([True] * 80) == pytest.approx((1 - high, 1.0))
+
+
+def test_wilsons_interval_covers_a_rare_share_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    ends = [interval(rng.random(80) < 0.03) for _ in range(300)]
+    assert np.mean([low <= 0.03 <= high for low, high in ends]) >= 0.92
+
+
+def test_numbers_that_happen_to_be_none_are_no_share():
+    assert interval([0.0] * 80) == (0.0, 0.0)  # a judge who gives 80 equal captions one probability
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=40)
+    assert interval(values) == bootstrap_interval(values)
+
+
+@pytest.fixture
+def table():
+    hits = {"b": [False, False, True, True], "a": [True] * 4}
+    rows = [(way, hit, score) for way, hits_of in hits.items() for hit, score in zip(hits_of, range(4), strict=True)]
+    table = pd.DataFrame(rows, columns=["way", "hit", "score"]).assign(unknown=np.nan)
+    return table.assign(score=table.score.where(table.way == "b"))
+
+
+def test_summary_has_means_and_intervals_in_order_of_appearance(table):
+    made = summary(table, "way", ["hit", "score", "unknown"])
+    assert made["way"].tolist() == ["b", "a"] and made["clips"].tolist() == [4, 4]
+    assert made["hit"].tolist() == [0.5, 1.0]
+    assert made["hit_low"].tolist() == [interval([True, True, False, False])[0], interval([True] * 4)[0]]
+    assert made["score"][0] == 1.5 and np.isnan(made["score"][1])  # that group has no score
+    assert "unknown" not in made  # no group has one
+
+
+def test_summary_can_be_read(table):
+    measures = ["hit", "score"]
+    shown = readable(summary(table, "way", measures), "way", measures)
+    assert shown.loc["b", "hit"] == "0.50 (0.15 to 0.85)"
+    assert shown.loc["a", "score"] == ""
+
+
+@pytest.mark.parametrize(
+    ("caption", "sound", "named"),
+    [
+        ("a crow caws.", "rooster", True),
+        ("a crowd of people talk.", "rooster", False),
+        ("A dog barks.", "dog_bark", True),
+        ("a hot dogma.", "dog_bark", False),
+        ("a man sees the sea", "sea_waves", True),
+        ("a man on a seat", "sea_waves", False),
+        ("someone saws wood", "chainsaw", False),
+        ("a saw is running", "chainsaw", True),
+        ("", "rain", False),
+    ],
+)
+def test_names_sound(caption, sound, named):
+    assert names_sound(caption, sound) is named
+
+
+def test_every_rendered_caption_names_its_sound_or_few_do_not():
+    """The lists of words against captions that people wrote for these sounds."""
+    table = pd.read_csv(ROOT / "data" / "soundscapes.csv")
+    table = table[table["sounds"].isin(NAMES)]
+    captions = table.melt("sounds", [f"caption_{n}" for n in range(1, 6)])
+    share = np.mean(
+        [names_sound(text, sound) for text, sound in zip(captions["value"], captions["sounds"], strict=True)]
+    )
+    assert share > 0.8
+
+
+def test_a_sound_without_a_word_list_is_told_apart_from_one_not_named():
+    with pytest.raises(InvalidOption, match="did you mean 'dog_bark'"):
+        names_sound("a dog barks", "dog_barks")
+
+
+def test_the_judge_learns_from_neither_what_the_classifier_learnt_from_nor_held_out_sentences():
+    heard, seen = (
+        ["a bell rings.", "rain falls loudly.", "a dog barks."],
+        ["a red hat.", "a blue car.", "a green tree."],
+    )
+    texts = [(text, "clotho", True) for text in heard] + [(text, "flickr", False) for text in seen]
+    rows = [(*row, held_out) for row in texts for held_out in (False, True)] * 3
+    rows += [(text, "audible", False, False) for text in heard] * 50  # contradicts the others
+    rows += [(text, "clotho", False, True) for text in heard] * 3  # so would these, if it learnt from them
+    judge = AudibilityJudge.train(pd.DataFrame(rows, columns=["text", "source", "audio", "held_out"]))
+    assert judge.sources == ("clotho", "flickr")
+    assert (judge.probability(heard) > 0.5).all() and (judge.probability(seen) < 0.5).all()
+    assert judge.accuracy == pytest.approx(2 / 3) and judge.tested_on == 27
+
+
+def test_without_other_texts_the_judge_learns_from_our_own_and_says_so():
+    judge = AudibilityJudge.train(read_sentences(None, ROOT))
+    assert judge.sources == ("own",) and judge.accuracy > 0.6
+
+
+def test_a_judge_of_one_kind_of_sentence_alone_is_refused():
+    sentences = pd.DataFrame(
+        {"text": ["a hat."] * 3, "source": "flickr", "audio": False, "held_out": [False, False, True]}
+    )
+    with pytest.raises(InvalidData, match="captions of sounds and of photographs"):
+        AudibilityJudge.train(sentences)
+
+
+def test_fluency_is_the_mean_log_probability_of_the_tokens(tmp_path):
+    tiny.language_model(tmp_path)
+    fluency, text = Fluency.load(tmp_path), "a dog barking"
+    ids = [0, *fluency.tokenizer(text)["input_ids"]]
+    log_p = fluency.model(torch.tensor([ids])).logits[0].log_softmax(-1)
+    expected = np.mean([log_p[n, token].item() for n, token in enumerate(ids[1:])])
+    assert fluency(text) == pytest.approx(expected, abs=1e-5)
+
+
+def test_a_missing_second_language_model_says_how_to_make_it(tmp_path):
+    with pytest.raises(MissingWeights, match="notebook 90"):
+        Fluency.load(tmp_path)
+
+
+def test_each_caption_is_asked_everything():
+    captions = [Caption("x/rain-1.flac", text="rain falls.", matching=0.5), Caption("x/dog.flac", text="a cat.")]
+    made = judged(captions, ["rain", "dog_bark"], fluency=len)
+    assert made["clip"].tolist() == ["rain-1.flac", "dog.flac"]
+    assert made["hit"].tolist() == [True, False] and made["hit"].dtype == bool
+    assert made["matching"][0] == 0.5 and np.isnan(made["matching"][1]) and made["classifier"].isna().all()
+    assert made["fluency"].tolist() == [11, 6] and made["judge"].isna().all()
+
+
+@pytest.fixture
+def data(tmp_path):
+    for name in ("4-2-A.ogg", "4-1-A.ogg", "4-3-A.ogg", "1-1-A.ogg"):
+        (tmp_path / "esc10" / "rain").mkdir(parents=True, exist_ok=True)
+        (tmp_path / "esc10" / "rain" / name).touch()
+    return tmp_path
+
+
+def test_recordings_are_the_first_of_each_class_of_the_fold(data):
+    clips = esc10(data, 4, 2)
+    assert [path.name for path in clips["path"]] == ["4-1-A.ogg", "4-2-A.ogg"] and set(clips["sound"]) == {"rain"}
+    with pytest.raises(InvalidData, match="fold 3"):
+        esc10(data, 3, 2)
+
+
+def test_rendered_clips_hold_one_sound_each():
+    clips = rendered(4)
+    assert clips.groupby("sound").size().to_dict() == dict.fromkeys(NAMES, 4)
+    assert not any("+" in path.name for path in clips["path"])
+
+
+def test_a_missing_held_out_encoder_says_how_to_make_it(tmp_path):
+    with pytest.raises(MissingWeights, match=r"learnt from fold 4.*92_audio_encoder.*-y 'test_folds: \[4\]'"):
+        hold_out(None, tmp_path, 4)
+
+
+def test_the_held_out_encoder_takes_the_shipped_ones_place(tmp_path):
+    class Matcher:
+        encoder = torch.nn.Linear(2, 2)
+
+    weights = {"weight": torch.eye(2), "bias": torch.ones(2)}
+    torch.save({"smooth": weights, "model": None}, tmp_path / "without_1.pt")
+    hold_out(Matcher, tmp_path, 1)
+    assert torch.equal(Matcher.encoder.weight, torch.eye(2))
+
+
+@pytest.mark.parametrize(
+    ("file", "by"),
+    [("embedded", ["decoding"]), ("prefix_captioner", ["decoding"]), ("keywords_and_magic", ["settings", "way"])],
+)
+def test_stored_tables_are_those_of_the_stored_captions(file, by):
+    captions = pd.read_csv(RESULTS / f"{file}_captions.csv")
+    assert captions["hit"].dtype == bool
+    assert captions["hit"].tolist() == [
+        names_sound(*both) for both in zip(captions["caption"], captions["sound"], strict=True)
+    ]
+    stored = pd.read_csv(RESULTS / f"{file}.csv")
+    stored = stored[~stored[by[-1]].str.startswith("gain")].set_index(by)
+    again = summary(captions, by, ["hit", "judge", "classifier", "log_likelihood", "fluency"]).set_index(by)
+    pd.testing.assert_frame_equal(stored[again.columns], again, atol=3e-4, rtol=0, check_dtype=False)
+
+
+def test_stored_shares_of_scenes_have_wilsons_interval():
+    for row in pd.read_csv(RESULTS / "scenes.csv").itertuples():
+        ends = interval(np.arange(row.n) < round(row.share * row.n))
+        assert (row.low, row.high) == pytest.approx(ends, abs=1e-4)
+
+
+def test_captioning_needs_nothing_of_figures_and_statistics():
+    """`import zscap` and zscap.evaluation's modules for captions leave seaborn, matplotlib and scikit-learn alone."""
+    code = """
+import sys, zscap, zscap.evaluation.naming, zscap.evaluation.recordings
+print(*({"seaborn", "matplotlib", "sklearn", "scipy"} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []

@@ -1,0 +1,119 @@
+"""Judges of captions that share neither weights nor teacher nor labelled data with the networks that guide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..caption import Caption
+from ..errors import InvalidData, MissingWeights
+from .naming import names_sound
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    from sklearn.pipeline import Pipeline
+
+
+@dataclass(frozen=True)
+class AudibilityJudge:
+    """Word and word-pair counts (tf-idf) and logistic regression: does a text describe a sound?"""
+
+    pipeline: Pipeline
+    sources: tuple[str, ...]  # what it learnt from, as `zscap.data.read_sentences` names them
+    accuracy: float  # on the held-out sentences
+    tested_on: int  # how many these are
+
+    @classmethod
+    def train(cls, sentences: pd.DataFrame) -> AudibilityJudge:
+        """Train on captions of sounds (AudioCaps, Clotho) against captions of photographs (Flickr8k).
+
+        Args:
+            sentences: what `zscap.data.read_sentences` returns. Those that the audibility classifier learnt from are
+                left out, unless the project's own are all there is: then the judge is no independent one.
+
+        Raises:
+            InvalidData: no sentences of both kinds.
+        """
+        from sklearn.feature_extraction.text import TfidfVectorizer
+        from sklearn.linear_model import LogisticRegression
+        from sklearn.pipeline import make_pipeline
+
+        foreign = sentences[~sentences["source"].isin(["audible", "notaudible", "own"])]
+        used = foreign if len(foreign) else sentences[sentences["source"] == "own"]
+        seen, unseen = used[~used["held_out"]], used[used["held_out"]]
+        if seen["audio"].nunique() < 2 or unseen.empty:
+            raise InvalidData("the judge needs captions of sounds and of photographs: see ZSCAP_DATA in data/README.md")
+        counts, regression = TfidfVectorizer(ngram_range=(1, 2), min_df=2), LogisticRegression(C=10, max_iter=1000)
+        pipeline = make_pipeline(counts, regression).fit(seen["text"], seen["audio"])
+        accuracy = pipeline.score(unseen["text"], unseen["audio"])
+        return cls(pipeline, tuple(sorted(used["source"].unique())), accuracy, len(unseen))
+
+    def probability(self, texts: Sequence[str]) -> np.ndarray:
+        """Probability that each text describes a sound: shape = (n,)."""
+        return self.pipeline.predict_proba(list(texts))[:, 1]
+
+
+class Fluency:
+    """Mean log-probability per token under a language model that did not write the text.
+
+    Args:
+        model: a causal language model of transformers.
+        tokenizer: its tokenizer, with a beginning-of-sequence token.
+    """
+
+    def __init__(self, model, tokenizer):
+        self.model, self.tokenizer = model.eval(), tokenizer
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Fluency:
+        """Load a checkpoint folder of transformers.
+
+        Raises:
+            MissingWeights: it isn't there.
+        """
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        if not (Path(folder) / "config.json").is_file():
+            raise MissingWeights(f"{folder} holds no language model: make one with notebook 90 (93 says how)")
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
+        return cls(model, AutoTokenizer.from_pretrained(folder))
+
+    def __call__(self, text: str) -> float:
+        import torch
+
+        ids = torch.tensor([[self.tokenizer.bos_token_id, *self.tokenizer(text)["input_ids"]]])
+        with torch.no_grad():
+            log_p = self.model(ids, attention_mask=torch.ones_like(ids)).logits[0, :-1].log_softmax(-1)
+        return log_p.gather(1, ids[0, 1:, None]).mean().item()
+
+
+def judged(
+    captions: Sequence[Caption],
+    sounds: Sequence[str],
+    judge: AudibilityJudge | None = None,
+    fluency: Fluency | None = None,
+) -> pd.DataFrame:
+    """What is asked of each caption, a row each.
+
+    Args:
+        captions: of recordings of one sound each.
+        sounds: these sounds, classes of ESC-10.
+
+    Returns:
+        DataFrame with `clip` (file name), `sound`, `caption`, the captioner's own `matching`, `classifier` and
+        `log_likelihood`, `hit` (does it name its sound), `judge` and `fluency`: NaN without a network that says it.
+    """
+    import pandas as pd
+
+    texts = [caption.text for caption in captions]
+    table = pd.DataFrame({"clip": [Path(caption.source).name for caption in captions], "sound": list(sounds)})
+    table["caption"] = texts
+    for measure in ("matching", "classifier", "log_likelihood"):
+        table[measure] = pd.Series([getattr(caption, measure) for caption in captions], dtype=float)
+    table["hit"] = [names_sound(text, sound) for text, sound in zip(texts, sounds, strict=True)]
+    table["judge"] = judge.probability(texts) if judge else float("nan")
+    table["fluency"] = [fluency(text) if fluency else float("nan") for text in texts]
+    return table
