@@ -6,20 +6,21 @@ of a source into a few vectors that stand before the text, in the place of word 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.nn.functional import normalize
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..errors import InvalidOption, MissingWeights
-from ..files import write_packed
+from ..files import read_packed, write_packed
 from ..roles import SourceEncoder
 from ..sources import Source
-from .causal import Context, LanguageModel, State
+from .causal import Cache, LanguageModel, State, layers_of
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 MAPPER_FILE = "prefix_mapper.safetensors"
 
@@ -62,9 +63,7 @@ class PrefixMapper(nn.Module):
 
     def save(self, folder: str | Path) -> None:
         """Write half-precision weights, with the arguments that build the mapper, beside a language model's."""
-        file = Path(folder) / MAPPER_FILE
-        file.parent.mkdir(parents=True, exist_ok=True)
-        write_packed(file, self, self.config)
+        write_packed(Path(folder) / MAPPER_FILE, self, self.config)
 
     @classmethod
     def load(cls, folder: str | Path) -> PrefixMapper:
@@ -73,23 +72,13 @@ class PrefixMapper(nn.Module):
         Raises:
             MissingWeights: the file is not there, cut off, or holds something else.
         """
-        file = Path(folder) / MAPPER_FILE
-        try:
-            with safe_open(file, "pt") as weights:
-                mapper = cls(**json.loads(weights.metadata()["config"]))
-                mapper.load_state_dict({name: weights.get_tensor(name).float() for name in weights.keys()})  # noqa: SIM118
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise MissingWeights(
-                f"{file}: not a whole prefix mapper ({reason}); make it with notebooks/96_prefix_captioner.ipynb"
-            ) from None
-        return mapper
+        return read_packed(Path(folder) / MAPPER_FILE, cls, "notebooks/96_prefix_captioner.ipynb")[0]
 
 
 class PrefixLanguageModel(LanguageModel):
     """A causal language model that continues a prefix, which a mapper makes of a source's embedding; all frozen.
 
-    Guidance steers its whole context, the prefix included. A captioner of this kind needs no matcher; one may still be
+    Guidance steers its whole cache, the prefix included. A captioner of this kind needs no matcher; one may still be
     added to it.
 
     Args:
@@ -126,20 +115,19 @@ class PrefixLanguageModel(LanguageModel):
         Raises:
             MissingWeights: no whole mapper, or no language model.
         """
-        mapper, folder = PrefixMapper.load(folder), language_model or folder
-        try:
-            model = AutoModelForCausalLM.from_pretrained(
-                folder, use_safetensors=True, local_files_only=True, dtype=dtype
+        mapper = PrefixMapper.load(folder)
+        lm = LanguageModel.load(language_model or folder, device=device, dtype=dtype)
+        width = lm.model.get_input_embeddings().embedding_dim
+        if mapper.width != width:
+            raise MissingWeights(
+                f"{folder}: the prefix mapper writes vectors of width {mapper.width}, and the language model reads "
+                f"{width}; give the language model that the mapper was trained with"
             )
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise MissingWeights(f"{folder}: no language model can be read ({reason}); save one there") from None
-        return cls(model.to(device), tokenizer, encoder, mapper)
+        return cls(lm.model, lm.tokenizer, encoder, mapper)
 
     @torch.no_grad()
     def begin(self, prompt: str, source: Source) -> State:
-        """One row whose context is the source's prefix and the prompt.
+        """One row whose cache holds the source's prefix and the prompt.
 
         No beginning-of-text token is added, since these captioners have none. One that has it, and begins its captions
         freely, takes that token as its prompt.
@@ -148,29 +136,31 @@ class PrefixLanguageModel(LanguageModel):
             InvalidOption: a prompt without tokens, or longer than the language model reads.
             UnreadableSource: of the encoder.
         """
-        ids = self._ids(prompt)
+        ids = self._prompt_ids(prompt)
         if not ids:
             raise InvalidOption(f"prompt={prompt!r}: gives no token to continue; write a word, such as 'a'")
         # Alone, so that no rounding depends on the batch.
         prefix = self.mapper(self.encoder.encode_source([source]).to(self.device, self.model.dtype))
-        # Penalties look at a row's last tokens: in the prefix's places the prompt's own first one changes none of them.
+        # Penalties look at a row's last tokens: in place of the prefix the prompt's first one changes none of them.
         tokens = torch.tensor([ids[:1] * prefix.shape[1] + ids], device=self.device)
-        self.check_room(tokens.shape[1], 0)
-        padding = torch.zeros(1, dtype=torch.long, device=self.device)
+        self.check_length(tokens.shape[1], 1)
         words = self.model.get_input_embeddings()(tokens[:, prefix.shape[1] : -1])
-        inputs = self._inputs(tokens[:, :-1], [], padding)
+        inputs = self._inputs(tokens[:, :-1], [], torch.zeros(1, dtype=torch.long, device=self.device))
         del inputs["input_ids"]
         output = self.model(**inputs, inputs_embeds=torch.cat([prefix, words], dim=1), logits_to_keep=1)
-        return State(tokens, padding, [(layer.keys, layer.values) for layer in output.past_key_values.layers])
+        return State.of_prompt(tokens, layers_of(output.past_key_values))
 
-    def hidden(self, tokens: Tensor, context: Context, padding: Tensor) -> Tensor:
-        """Hidden states of the last layer at `tokens` that follow a context, (rows, length, width).
+    def _prompt_ids(self, prompt: str) -> list[int]:
+        return self._ids(prompt)
+
+    def hidden(self, tokens: Tensor, cache: Cache, padding: Tensor) -> Tensor:
+        """Hidden states of the last layer at `tokens` that follow a cache, (rows, length, width).
 
         Raises:
-            InvalidOption: no context, which alone holds the prefix.
+            InvalidOption: no cache, which alone holds the prefix.
         """
-        if not context:
+        if not cache:
             raise InvalidOption(
                 "alpha: compares words with a text that begins with words, not with a prefix; set it to 0"
             )
-        return super().hidden(tokens, context, padding)
+        return super().hidden(tokens, cache, padding)

@@ -216,7 +216,7 @@ def test_unguided_captions_equal_the_models_own(loaded):
             inputs["input_ids"] = torch.nn.functional.pad(inputs["input_ids"], (0, 1), value=3)  # it takes [SEP] off
         own = lm.model.generate(**inputs, do_sample=False, num_beams=1, max_new_tokens=6)[0].tolist()
         assert tuple(own[-len(caption.tokens) :]) == caption.tokens
-        assert len(caption.tokens) == 6 or caption.tokens[-1] == lm.end_id(loaded.end)
+        assert len(caption.tokens) == 6 or caption.tokens[-1] == lm.tokenizer.convert_tokens_to_ids(loaded.end)
         text = lm.tokenizer.decode(caption.tokens, skip_special_tokens=True)
         assert caption.text == PROMPT + caption.continuation and caption.continuation.strip() == text.strip()
 
@@ -292,7 +292,7 @@ def test_what_tokens_add_to_a_text(loaded):
         assert text == lm.text(ids[:place])
     assert text == "a dog barking, at a gardener."
     ends = lm.end_ids((".",))
-    assert ends[0] == lm.tokenizer.convert_tokens_to_ids(".") and lm.end_id(loaded.end) in ends
+    assert ends[0] == lm.tokenizer.convert_tokens_to_ids(".") and lm.tokenizer.convert_tokens_to_ids(loaded.end) in ends
     assert all(lm.pieces[token] == "" for token in ends[1:])
 
 
