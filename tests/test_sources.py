@@ -14,6 +14,7 @@ from zscap.sources import (
     read_frames,
     read_image,
     read_video,
+    sound,
     source_name,
 )
 
@@ -40,6 +41,88 @@ def test_every_format_rate_and_number_of_channels(tmp_path, suffix, channels, ra
     assert samples.dtype == np.float32 and samples.ndim == 1
     assert len(samples) == pytest.approx(16_000, rel=0.1)  # mp3 and ogg pad
     assert pitch(samples, 16_000) == pytest.approx(440, abs=3)
+
+
+MEDIA = {
+    **{"m4a": "aac", "mp4": "aac", "mov": "aac", "aac": "aac", "3gp": "aac", "avi": "mp3", "mpg": "mp2"},
+    **{"mkv": "libopus", "webm": "libopus", "mka": "libopus", "caf": "alac", "wma": "wmav2"},
+}
+
+
+def media(path, samples: np.ndarray, rate: int, codec: str = "aac", frames: int = 0, **options: str):
+    """A media file with a track of sound, samples of shape (channels, n), and with a film of black frames."""
+    layout = {1: "mono", 2: "stereo"}[len(samples)]
+    with av.open(f"file:{path}", "w", format={"aac": "adts"}.get(path.suffix[1:]), options=options) as container:
+        if frames:
+            film = container.add_stream("mpeg4", rate=10)
+            film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream.bit_rate = 128_000
+        stream.codec_context.open()
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", layout)
+        frame.sample_rate = rate
+        context = stream.codec_context
+        split = av.AudioResampler(context.format, layout, rate, context.frame_size or 1024)
+        for _ in range(frames):
+            container.mux(film.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48)))))
+        for part in (*split.resample(frame), *split.resample(None), None):
+            container.mux(stream.encode(part))
+        if frames:
+            container.mux(film.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", MEDIA)
+@pytest.mark.parametrize("channels", [1, 2])
+def test_sound_of_media_that_libsndfile_does_not_read(tmp_path, suffix, channels):
+    path = media(tmp_path / f"at 12:30.{suffix}", np.stack([tone(2.0, 48_000)] * channels), 48_000, MEDIA[suffix])
+    samples = read_audio(path, 16_000)
+    assert samples.dtype == np.float32 and samples.ndim == 1
+    assert len(samples) == pytest.approx(32_000, rel=0.1)  # coders pad
+    assert pitch(samples, 16_000) == pytest.approx(440, abs=3)
+    assert np.abs(samples[8_000:-8_000]).max() == pytest.approx(0.5, abs=0.04)
+    assert find_sources([tmp_path]).sources == [str(path)]
+
+
+def test_a_video_is_heard_where_sound_is_asked_for(tmp_path):
+    film(tmp_path / "silent.mp4", 9)
+    with_sound = media(tmp_path / "with_sound.mp4", tone(1.0)[None], RATE, frames=10)
+    (tmp_path / "damaged.mp4").write_bytes(with_sound.read_bytes()[:100])
+    names = [str(tmp_path / f"{name}.mp4") for name in ("damaged", "silent", "with_sound")]
+    found = find_sources([tmp_path], ["audio"])
+    assert found.sources == [names[0], names[2]]  # the damaged one will say what is wrong with it
+    assert found.notes == [f"{tmp_path}: 1 other file left out (.mp4)"]
+    assert pitch(read_audio(with_sound, RATE), RATE) == pytest.approx(440, abs=3)
+    assert len(read_video(with_sound, 4)) == 4
+    assert find_sources([tmp_path], ["image", "video"]).sources == names
+    for name, says in (("silent", "holds no sound; give a recording, or a video with sound"), ("damaged", "not read")):
+        with pytest.raises(UnreadableSource, match=rf"{name}\.mp4: {says}"):
+            read_audio(tmp_path / f"{name}.mp4", RATE)
+
+
+def test_media_that_are_too_long_are_not_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(sound, "MAX_SECONDS", 2)
+    samples = tone(9.0, 48_000)[None]
+    with pytest.raises(UnreadableSource, match=r"said\.m4a: 9 s is too long"):
+        read_audio(media(tmp_path / "said.m4a", samples, 48_000), RATE)
+    unsaid = media(tmp_path / "unsaid.mkv", samples, 48_000, "libopus", live="1")  # as it was recorded
+    with pytest.raises(UnreadableSource, match=r"unsaid\.mkv: 3 s is too long"):  # so far it was decoded
+        read_audio(unsaid, RATE)
+    (tmp_path / "empty.mkv").write_bytes(unsaid.read_bytes()[:500])
+    with pytest.raises(UnreadableSource, match=r"empty\.mkv: holds no samples"):
+        read_audio(tmp_path / "empty.mkv", RATE)
+
+
+@pytest.mark.parametrize("suffix", ["wav", "mp3", "ogg"])
+def test_channels_that_cancel_each_other_are_not_silent(tmp_path, suffix):
+    """Stereo in antiphase has no average; the loudest channel is heard, also where coding leaves a residue."""
+    loud, soft = tone(1.0, 44_100), -0.99 * tone(1.0, 44_100)
+    soundfile.write(tmp_path / f"a.{suffix}", np.stack([-loud, loud], axis=1), 44_100)
+    assert np.abs(read_audio(tmp_path / f"a.{suffix}", 44_100)[5000:-5000]).max() == pytest.approx(0.5, abs=0.02)
+    np.testing.assert_array_equal(read_audio((np.stack([soft, loud], axis=1), 44_100), 44_100), loud)
+    np.testing.assert_array_equal(read_audio((np.stack([0 * loud, loud], axis=1), 44_100), 44_100, channel=0), loud)
+    average = read_audio((np.stack([0 * loud, loud], axis=1), 44_100), 44_100)
+    np.testing.assert_allclose(average, loud / 2, atol=1e-7)
 
 
 def test_arrays_are_sources_too():
@@ -96,26 +179,32 @@ def test_folders_are_walked_in_order(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("b/two.flac", "one.wav", "notes.txt", "b/three.WAV"):
         (tmp_path / name).touch()
-    found = [str(item) for item in find_sources([tmp_path, "alone.wav", tmp_path / "empty"])]
-    assert found[:4] == [
-        str(tmp_path / "b/three.WAV"),
-        str(tmp_path / "b/two.flac"),
-        str(tmp_path / "one.wav"),
-        "alone.wav",
-    ]
-    assert "no audio in this folder" in found[4]
+    found = find_sources([tmp_path, "alone.wav", tmp_path / "empty", tmp_path / "one.wav"])
+    names = ["b/three.WAV", "b/two.flac", "one.wav"]
+    assert found.sources == [*(str(tmp_path / name) for name in names), "alone.wav"]  # none twice
+    (error,) = found.errors
+    assert f"{tmp_path / 'empty'}: no audio in this folder; looked for .wav .flac" in str(error)
+    assert found.notes == [f"{tmp_path}: 1 other file left out (.txt)"]
+
+
+def test_other_files_of_a_folder_are_counted(tmp_path):
+    for name in ("one.wav", "a.txt", "b.TXT", "sub.x/c.csv", "README", "d.1", "e.2", "f.3"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_sources([tmp_path]).notes == [f"{tmp_path}: 7 other files left out (.txt, no suffix, .1, .2, .3, ...)"]
+    (tmp_path / "one.wav").unlink()
+    found = find_sources([tmp_path])
+    assert not found.notes and "no audio in this folder among 7 other files (.txt, " in str(found.errors[0])
 
 
 def test_folders_are_walked_for_what_is_asked_for(tmp_path):
     for name in ("one.wav", "two.PNG", "three.mp4", "notes.txt"):
         (tmp_path / name).touch()
-    assert list(find_sources([tmp_path], ["image", "video"])) == [
-        str(tmp_path / "three.mp4"),
-        str(tmp_path / "two.PNG"),
-    ]
+    found = find_sources([tmp_path], ["image", "video"])
+    assert found.sources == [str(tmp_path / "three.mp4"), str(tmp_path / "two.PNG")]
     (tmp_path / "two.PNG").unlink()
-    (error,) = find_sources([tmp_path], ["image"])
-    assert "no image in this folder; looked for files named .png .jpg" in str(error)
+    (error,) = find_sources([tmp_path], ["image"]).errors
+    assert "no image in this folder among 3 other files (.txt, .wav, .mp4); looked for .png .jpg" in str(error)
 
 
 # Images

@@ -1,0 +1,142 @@
+"""Images and video read: frames in RGB."""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from ..errors import UnreadableSource
+from .common import SUFFIXES, Source, are_frames, check_file, open_media, source_name
+
+if TYPE_CHECKING:
+    import av
+
+MAX_ASPECT = 100  # of an image: made as high as a network wants it, a line of pixels would fill the memory
+
+
+def read_image(source: str | Path | Image.Image) -> Image.Image:
+    """An image in RGB, upright where its EXIF data say how it was held; of an animation the first frame.
+
+    Raises:
+        UnreadableSource: no such file, not an image, cut off, or too large or too elongated to be made smaller.
+    """
+    name = source_name(source)
+    if not isinstance(source, Image.Image):
+        check_file(source, name, "an image")
+    try:
+        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
+            upright = _in_colour(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError:
+        limit = 2 * Image.MAX_IMAGE_PIXELS
+        raise UnreadableSource(f"{name}: more than {limit // 10**6} million pixels; make it smaller") from None
+    except (OSError, SyntaxError, ValueError, struct.error) as error:  # Pillow raises each for one fault or another
+        raise UnreadableSource(f"{name}: not readable as an image ({error}); give a whole png, jpeg or webp") from None
+    if max(upright.size) >= MAX_ASPECT * min(upright.size):
+        size = f"{upright.width} x {upright.height}"
+        raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")
+    return upright
+
+
+def read_video(path: str | Path, frames: int) -> list[Image.Image]:
+    """Frames of a video, evenly spaced from its first to its last; all of them if there are fewer.
+
+    Only what lies between a wanted frame and the key frame before it is decoded.
+
+    Args:
+        path: to an mp4, webm, mkv, mov or avi file.
+        frames: how many.
+
+    Returns:
+        RGB images, turned as the file says how the camera was held.
+
+    Raises:
+        UnreadableSource: no such file, not a video, without frames, or cut off.
+    """
+    name = source_name(path)
+    check_file(path, name, "a video")
+    import av
+
+    try:
+        with open_media(path) as container:
+            if not container.streams.video:
+                raise UnreadableSource(f"{name}: holds no video; give a file with moving pictures")
+            times, keys = _frame_times(container)
+            if not times:
+                raise UnreadableSource(f"{name}: holds no frames; give a whole video")
+            wanted = [times[index] for index in _evenly(len(times), frames)]
+            images = list(_frames_at(container, wanted, keys))
+    except av.error.FFmpegError as error:
+        raise UnreadableSource(
+            f"{name}: not readable as a video ({error.strerror}); give a whole mp4, webm, mkv, mov or avi"
+        ) from None
+    if len(images) < len(wanted):
+        raise UnreadableSource(f"{name}: cut off before its last frame; give the whole file")
+    return images
+
+
+def read_frames(source: Source, frames: int) -> list[Image.Image]:
+    """What is seen in a source: an image alone, or at most so many frames, evenly spaced, of a video.
+
+    Args:
+        source: an image as a path or a PIL image; a video as a path, or its frames as a tuple of PIL images.
+        frames: how many of a video's.
+
+    Raises:
+        UnreadableSource: see `read_image` and `read_video`.
+    """
+    if isinstance(source, (str, Path)) and Path(source).suffix.lower() in SUFFIXES["video"]:
+        return read_video(source, frames)
+    if are_frames(source):
+        return [read_image(source[index]) for index in _evenly(len(source), frames)]
+    return [read_image(source)]
+
+
+def _in_colour(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest 256 of 65,536 shades white
+        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _evenly(there: int, wanted: int) -> list[int]:
+    """Indices of so many of the things that are there, from the first to the last."""
+    return np.linspace(0, there - 1, min(there, wanted)).round().astype(int).tolist()
+
+
+def _frame_times(container: av.container.InputContainer) -> tuple[list[int], list[int]]:
+    """When each frame is shown, and which of these are key frames, without decoding any."""
+    shown = [(_time(packet), packet.is_keyframe) for packet in container.demux(video=0) if _is_shown(packet)]
+    keys = sorted(time for time, is_key in shown if is_key)
+    # What comes before the first key frame cannot be decoded.
+    return sorted(time for time, _ in shown if keys and time >= keys[0]), keys
+
+
+def _frames_at(container: av.container.InputContainer, wanted: list[int], keys: list[int]) -> Iterator[Image.Image]:
+    """The frames shown at the wanted times, which rise; fewer where the file ends before."""
+    stream = container.streams.video[0]
+    stream.thread_type = "AUTO"
+    frame = None
+    for time in wanted:
+        key = keys[bisect_right(keys, time) - 1]
+        if frame is None or key > _time(frame):
+            container.seek(key, stream=stream)
+            decoder, frame = container.decode(stream), None
+        while frame is None or _time(frame) < time:
+            frame = next(decoder, None)
+            if frame is None:
+                return
+        yield frame.to_image().rotate(frame.rotation, expand=True)
+
+
+def _is_shown(packet: av.Packet) -> bool:
+    return packet.size > 0 and not packet.is_discard  # the last packet is empty; cut material is to be discarded
+
+
+def _time(timed: av.Packet | av.VideoFrame) -> int:
+    return timed.dts if timed.pts is None else timed.pts  # avi files have no pts
