@@ -1,16 +1,22 @@
 """The command line over real files with the embedded preset: what it prints, where it goes on, what it refuses."""
 
+import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
+import time
+import tomllib
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import soundfile
 
-from zscap import cli
+import zscap
+from zscap import MagicOptions, ProximalOptions, SteeringOptions, cli
 
 CLIPS = sorted((Path(__file__).parent.parent / "data" / "soundscapes").glob("*.flac"))[:2]
 QUICK = ["--set", "max_new_tokens=3", "--set", "num_iterations=1"]
@@ -67,7 +73,8 @@ def test_bad_inputs_get_a_line_each_and_cost_no_other(run, tmp_path):
     names = [tmp_path / name for name in bad]
     status, _, err = run("caption", CLIPS[0], *names[:4], CLIPS[1], *names[4:], *QUICK, "--out", out)
     assert status == 1
-    lines = err.splitlines()
+    *lines, last = err.splitlines()
+    assert last == f"zscap: 2 captioned, {len(bad)} failed, 0 already there: {out}"
     assert len(lines) == len(bad)
     for name, says in bad.items():
         assert any(f"{tmp_path / name}" in line and says in line for line in lines), (name, lines)
@@ -86,14 +93,28 @@ def test_bad_inputs_get_a_line_each_and_cost_no_other(run, tmp_path):
         (["--set", "beam_size=two"], "beam_size=two: must be a whole number"),
         (["--set", "max_new_tokens=1000"], "max_new_tokens=1000"),
         (["--device", "tpu"], "device 'tpu'"),
-        (["--out", "/"], "/: cannot be written"),
-        (["--out", "/nowhere/captions.jsonl"], "cannot be written"),
+        (["--out", "/"], "/: is no regular file"),
+        (["--out", "/dev/null/captions.jsonl"], "cannot be written"),
+        (["--out", str(CLIPS[0])], "is one of the files to read; choose another --out"),
+        (["--out", "/dev/full"], "is no regular file; choose another --out"),
     ],
 )
 def test_a_wrong_command_is_refused_in_one_line(run, arguments, says):
     status, out, err = run("caption", CLIPS[0], *arguments)
     assert status == 1 and out == ""
     assert says in err and len(err.splitlines()) == 1
+
+
+def test_a_wrong_option_is_said_before_the_output_is_touched(run, tmp_path):
+    for wrong in (["--set", "beam_size=0"], ["--device", "tpu"], ["--preset", "zeraucap"]):
+        assert run("caption", CLIPS[0], *wrong, "--out", tmp_path / "captions.jsonl")[0] == 1
+        assert not list(tmp_path.iterdir())
+
+
+def test_the_output_is_checked_before_networks_are_loaded(run, tmp_path, monkeypatch):
+    monkeypatch.setattr("zscap.preset.load.load", lambda *_, **__: pytest.fail("loaded"))
+    (tmp_path / "notes.txt").write_text("my notes")
+    assert run("caption", CLIPS[0], "--out", tmp_path / "notes.txt")[0] == 1
 
 
 def test_write_protected_output(run, tmp_path):
@@ -115,16 +136,16 @@ def test_a_run_that_was_killed_goes_on(run, tmp_path):
     assert out.read_text() == whole  # nothing left to do
 
 
-def test_a_killed_process_leaves_whole_lines(tmp_path):
+def test_a_killed_process_leaves_whole_lines(run, tmp_path):
     out = tmp_path / "captions.jsonl"
-    command = [sys.executable, "-m", "zscap", "caption", *map(str, CLIPS), "--batch-size", "1", "--out", str(out)]
-    process = subprocess.Popen([*command, *QUICK], env=os.environ)
+    command = ["caption", *map(str, CLIPS), *QUICK, "--batch-size", "1", "--out", str(out)]
+    process = subprocess.Popen([sys.executable, "-m", "zscap", *command], env=os.environ)
     while process.poll() is None and not (out.exists() and out.read_text().count("\n")):
-        pass
+        time.sleep(0.02)
     process.kill()
     process.wait()
     assert out.read_text().count("\n") >= 1
-    assert subprocess.run([*command, *QUICK], check=False).returncode == 0
+    assert run(*command)[0] == 0
     assert [json.loads(line)["source"] for line in out.read_text().splitlines()] == [str(clip) for clip in CLIPS]
 
 
@@ -132,17 +153,103 @@ def test_output_of_another_run_is_not_mixed(run, tmp_path):
     out = tmp_path / "captions.jsonl"
     assert run("caption", CLIPS[0], *QUICK, "--out", out)[0] == 0
     status, _, err = run("caption", CLIPS[0], *QUICK, "--set", "beam_size=2", "--out", out)
-    assert (status == 1 and "other --out" in err) or "choose another --out" in err
+    assert status == 1 and '{"options": {"max_new_tokens": 3, "num_iterations": 1}}; choose another --out' in err
+    status, _, err = run("caption", CLIPS[0], *QUICK, "--scoring-dtype", "float32", "--out", out)
+    assert status == 1 and '{"scoring_dtype": null}; choose another --out' in err
     (tmp_path / "notes.txt").write_text("my notes\n")
     status, _, err = run("caption", CLIPS[0], *QUICK, "--out", tmp_path / "notes.txt")
     assert status == 1 and "is not a caption" in err and (tmp_path / "notes.txt").read_text() == "my notes\n"
 
 
-def test_presets_are_listed(run):
+def test_a_run_with_keywords_goes_on(run, tmp_path):
+    """It was refused: a tuple of names came back from the file as a list."""
+    names, out = tmp_path / "names.txt", tmp_path / "captions.jsonl"
+    names.write_text("rain\na dog\n")
+    command = ["caption", *CLIPS, *QUICK, "--keywords", names, "--set", "num_keywords=1", "--out", out]
+    assert run(*command)[0] == 0
+    whole = out.read_text()
+    row = json.loads(whole.splitlines()[0])
+    assert re.fullmatch(r"names\.txt, sha256 [0-9a-f]{16}", row["keywords"]) and row["device"] == "cpu"
+    assert row["options"] == {"max_new_tokens": 3, "num_iterations": 1, "num_keywords": 1}
+    assert "0 captioned, 0 failed, 2 already there" in run(*command)[2]
+    names.write_text("rain\na cat\n")
+    status, _, err = run(*command)
+    assert status == 1 and "holds captions made with" in err and "sha256" in err
+    status, _, err = run("caption", *CLIPS, *QUICK, "--set", "num_keywords=1", "--out", out)
+    assert status == 1 and re.search(r"(zscap's own|AudioSet), sha256", err)
+    assert out.read_text() == whole
+    status, _, err = run(*command[:-1], names)
+    assert status == 1 and "is one of the files to read" in err and names.read_text() == "rain\na cat\n"
+
+
+def test_failed_recordings_are_tried_again(run, tmp_path):
+    """Each resumed run appended them once more."""
+    out, late = tmp_path / "new" / "captions.csv", tmp_path / "late.flac"
+    command = ["caption", late, CLIPS[0], *QUICK, "--out", out]
+    status, _, err = run(*command)
+    assert status == 1 and f"1 captioned, 1 failed, 0 already there: {out}" in err
+    first = out.read_text()
+    assert run(*command)[0] == 1
+    assert out.read_text() == first
+    late.write_bytes(CLIPS[1].read_bytes())
+    assert "1 captioned, 0 failed, 1 already there" in run(*command)[2]
+    table = pd.read_csv(out)
+    assert table.source.tolist() == [str(CLIPS[0]), str(late)] and table.error.isna().all()
+
+
+def test_other_files_of_a_folder_are_said(run, tmp_path):
+    for clip in CLIPS:
+        (tmp_path / clip.name).write_bytes(clip.read_bytes())
+    for name in ("a.txt", "b.txt", "c.csv"):
+        (tmp_path / name).touch()
+    status, out, err = run("caption", tmp_path, *QUICK)
+    assert status == 0 and len(out.splitlines()) == 2
+    assert err == f"zscap: {tmp_path}: 3 other files left out (.txt, .csv)\n"
+
+
+def test_presets_are_listed_in_columns(run):
     status, out, _ = run("presets")
     assert status == 0
-    assert (
-        "embedded\tready" in out
-        and "audibility-guidance\tnot ready" in out
-        and "zscap fetch audibility-guidance" in out
+    lines = [line for line in out.splitlines() if not line.startswith(" ")]
+    table = zscap.presets()
+    for column, values in (("takes", table.takes), ("description", table.description)):
+        starts = {line.index(f"  {value}") for line, value in zip(lines, values, strict=True)}
+        assert len(starts) == 1, column
+    assert re.search("^embedded +ready +audio ", out, re.MULTILINE)
+    assert re.search(
+        "^audibility-guidance +not ready .*\n    missing: .*zscap fetch audibility-guidance", out, re.MULTILINE
     )
+
+
+def test_options_are_listed_with_value_rule_and_meaning(run):
+    status, out, _ = run("options")
+    words = " ".join(out.split())
+    assert status == 0
+    for name, kind in (("steering", SteeringOptions), ("proximal", ProximalOptions), ("magic", MagicOptions)):
+        assert f"{name}: {kind.__doc__.splitlines()[0]}" in out
+        status, section, _ = run("options", name)
+        assert status == 0 and section in out
+        for option in dataclasses.fields(kind):
+            assert f"\n  {option.name} = {json.dumps(option.default)}" in section
+    assert "beam_size = 1 hypotheses of each source; 1 is greedy decoding (at least 1)" in words
+    assert "('scores' or 'losses')" in words and "(true or false)" in words
+    _, out, _ = run("options", "embedded")
+    assert "\n  min_p = 0.0005 " in out and out.startswith("embedded: Gradient steering")
+    status, _, err = run("options", "steerin")
+    assert status == 1 and err == "zscap: unknown guidance or preset 'steerin': did you mean 'steering'?\n"
+
+
+def test_the_version_is_said(run):
+    status, out, _ = run("--version")
+    assert status == 0 and out == f"zscap {zscap.__version__}\n"
+    pyproject = tomllib.loads((Path(__file__).parent.parent / "pyproject.toml").read_text())
+    assert zscap.__version__ == pyproject["project"]["version"]
+
+
+@pytest.mark.parametrize("command", [["--version"], ["options"], ["caption", "a.wav", "--preset", "embeded"]])
+def test_what_needs_no_network_answers_at_once(command):
+    code = f"import sys; from zscap import cli; sys.argv = {['zscap', *command]}; cli.main()"
+    done = subprocess.run([sys.executable, "-X", "importtime", "-c", code], capture_output=True, text=True, check=False)
+    slow = {"torch", "transformers", "pandas", "numpy", "scipy", "sklearn", "huggingface_hub", "pooch", "av", "PIL"}
+    assert not slow & {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
+    assert ("embeded" in done.stderr) == (done.returncode == 1)

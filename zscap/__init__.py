@@ -56,6 +56,8 @@ __all__ = [
 
 
 def __getattr__(name: str):
+    if name == "__version__":
+        return import_module("importlib.metadata").version(__name__)
     if name not in _LATE:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)

@@ -1,61 +1,96 @@
-"""The command line: caption recordings, list presets, fetch data and weights."""
+"""The command line: caption recordings, list presets and options, fetch data and weights."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
+import shutil
 import sys
+import textwrap
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
-from tqdm import tqdm
 
-from .errors import InvalidOption, UnreadableSource, UnwritableOutput, ZscapError
+from .errors import InvalidOption, UnknownPreset, ZscapError, suggestion
 from .options import DecodingOptions
-from .preset.load import about, downloads, load
-from .preset.load import fetch as fetch_weights
-from .preset.load import presets as table_of_presets
-from .sources import find_sources
 
-if TYPE_CHECKING:
-    from .caption import Caption
+# Only what every command needs is imported here: a wrong option is said at once, not after torch's seconds.
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from . import __version__
+
+        typer.echo(f"zscap {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
+) -> None:
+    pass
 
 
 @app.command()
 def caption(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Recordings, and folders to be walked.")],
     preset: Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")] = "embedded",
-    set: Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="Change an option; may be repeated.")] = (),
+    set: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
+    ] = (),
     keywords: Annotated[Path | None, typer.Option(help="A file of names for keywords, one a line.")] = None,
-    out: Annotated[Path | None, typer.Option(help="Append JSON lines here; a run that was cut off goes on.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Append rows here: a table if it ends in .csv, else JSON lines.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
     scoring_dtype: Annotated[
         str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Recordings decoded together.")] = 16,
 ) -> None:
-    """Caption recordings, or what else the preset takes. One line a recording: to stdout, or as JSON to --out.
+    """Caption recordings, or what else the preset takes. One line a recording: to stdout, or as a row to --out.
 
-    The exit status is 1 if any recording failed; the others are captioned all the same.
+    A run with --out that was cut off goes on when the command is repeated; what failed is tried again. The exit status
+    is 1 if any recording failed; the others are captioned all the same.
     """
-    made_of = about(preset)
-    changes = dict(_change(text, type(made_of.options)) for text in set)
+    from .preset.load import about, load
+
+    chosen = about(preset)
+    changes = dict(_change(text, type(chosen.options)) for text in set)
     if keywords is not None:
         from .keywords import read_keywords
 
         changes["keywords"] = read_keywords(keywords)
-    settings = {"preset": preset, "options": changes, "scoring_dtype": scoring_dtype}
-    output = None if out is None else Output(out, settings)
+    options = chosen.options.override(**changes)
+
+    from tqdm import tqdm
+
+    from .output import Output
+    from .sources import find_sources
+
+    found = find_sources(paths, chosen.takes)
+    sources = found.sources
+    output = None
+    if out is not None:
+        settings = {
+            "preset": preset,
+            "options": {name: getattr(options, name) for name in changes if name != "keywords"},
+            "keywords": _keyword_list(options, keywords),
+            "device": device,
+            "scoring_dtype": scoring_dtype,
+        }
+        output = Output(out, settings, sources if keywords is None else [*sources, keywords])
+        sources = output.remaining(sources)
     captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
-    failed = 0
-    found = list(dict.fromkeys(find_sources(paths, made_of.takes)))
-    for error in (item for item in found if isinstance(item, UnreadableSource)):
-        failed += 1
-        _complain(error)
-    sources = [item for item in found if isinstance(item, str) and (output is None or item not in output.done)]
+    for line in (*found.notes, *found.errors):
+        _complain(line)
+    failed = len(found.errors)
     with tqdm(total=len(sources), unit="clip", disable=None) as bar:  # None: no bar unless stderr is a terminal
         for made in captioner.stream(sources):
             bar.update()
@@ -66,6 +101,10 @@ def caption(
                 output.write(made)
             elif made.error is None:
                 tqdm.write(f"{made.source}\t{made.text}", file=sys.stdout)
+    if output is not None:
+        captioned = len(sources) + len(found.errors) - failed
+        there = len(found.sources) - len(sources)
+        _complain(f"{captioned} captioned, {failed} failed, {there} already there: {out}")
     if failed:
         raise typer.Exit(1)
 
@@ -73,77 +112,49 @@ def caption(
 @app.command("presets")
 def list_presets() -> None:
     """List the presets: what each takes, and what this machine lacks for it."""
-    for name, row in table_of_presets().iterrows():
-        typer.echo(f"{name}\t{'ready' if row.ready else 'not ready'}\t{row.takes}\t{row.description}\t{row.license}")
+    from .preset.load import presets
+
+    table = presets()
+    widths = [max(map(len, column)) for column in (table.index, ("not ready",), table.takes)]
+    for name, row in table.iterrows():
+        cells = (name, "ready" if row.ready else "not ready", row.takes)
+        aligned = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
+        typer.echo(f"{aligned}  {row.description}")
         if row.missing:
-            typer.echo(f"\tmissing: {row.missing}")
+            typer.echo(f"    missing: {row.missing}")
+
+
+@app.command("options")
+def list_options(
+    guidance: Annotated[str | None, typer.Argument(help="steering, proximal, magic, or a preset's name.")] = None,
+) -> None:
+    """List the options with their values, by default or in a preset, and what they mean."""
+    from .preset.load import OPTIONS, _presets
+
+    known = {name: kind() for name, kind in OPTIONS.items()}
+    if guidance is not None:
+        known |= {name: preset.options for name, preset in _presets().items()}
+        if guidance not in known:
+            raise UnknownPreset(f"unknown guidance or preset {guidance!r}: {suggestion(guidance, known)}")
+        known = {guidance: known[guidance]}
+    for name, options in known.items():
+        typer.echo(f"{name}: {type(options).__doc__.splitlines()[0]}")
+        typer.echo("\n".join(_described(options)))
 
 
 @app.command()
 def fetch(name: Annotated[str, typer.Argument(help="A preset, or a data set: audibility, audioset.")]) -> None:
     """Download a data set, or what a preset needs from the model hub."""
     from . import data
+    from .preset.load import downloads
+    from .preset.load import fetch as fetch_weights
 
     if name in data.DATASETS:
         typer.echo(data.fetch(name))
     else:
-        missing = [weights.told for weights in downloads(name)]
+        missing = [weights.description for weights in downloads(name)]
         typer.echo("\n".join(missing) or f"{name}: nothing to download")
         fetch_weights(name)
-
-
-class Output:
-    """A file of JSON lines, one a source, that a later run of the same settings goes on with.
-
-    Raises:
-        UnwritableOutput: the file cannot be written, or holds captions made with other settings.
-    """
-
-    def __init__(self, path: Path, settings: dict):
-        self.path = path
-        self.settings = settings
-        self.done: set[str] = set()
-        if path.exists() and not path.stat().st_mode & 0o222:  # the superuser could write it all the same
-            raise UnwritableOutput(f"{path}: is write-protected; choose another --out or make it writable")
-        try:
-            with path.open("a+b") as file:
-                self._resume(file)
-        except OSError as error:
-            raise UnwritableOutput(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
-
-    def _resume(self, file) -> None:
-        file.seek(0)
-        lines = file.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith(b"\n"):  # the run was killed while it wrote this line
-            file.truncate(sum(map(len, lines[:-1])))
-            lines.pop()
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-                settings, source = {key: row[key] for key in self.settings}, row["source"]
-            except (ValueError, KeyError, TypeError):
-                raise UnwritableOutput(
-                    f"{self.path}: line {number} is not a caption of zscap; choose another --out"
-                ) from None
-            if settings != self.settings:
-                raise UnwritableOutput(
-                    f"{self.path}: holds captions made with {json.dumps(settings)}; choose another --out for "
-                    f"{json.dumps(self.settings)}"
-                )
-            if "error" not in row:
-                self.done.add(source)
-
-    def write(self, made: Caption) -> None:
-        row = {"source": made.source}
-        if made.error is not None:
-            row["error"] = str(made.error)
-        else:
-            row |= {"text": made.text, "continuation": made.continuation, "tokens": made.tokens}
-            for name in ("matching", "classifier", "log_likelihood"):
-                value = getattr(made, name)
-                row[name] = None if value is None else round(value, 6)
-        with self.path.open("a") as file:
-            file.write(json.dumps(row | self.settings) + "\n")
 
 
 def _change(text: str, options: type[DecodingOptions]) -> tuple[str, object]:
@@ -153,8 +164,34 @@ def _change(text: str, options: type[DecodingOptions]) -> tuple[str, object]:
     return name, options.parse(name, value)
 
 
-def _complain(error: ZscapError) -> None:
-    print(f"zscap: {error}", file=sys.stderr)
+def _keyword_list(options: DecodingOptions, file: Path | None) -> str | None:
+    """Which names keywords are chosen from: where they are from, and their checksum."""
+    if not options.num_keywords:
+        return None
+    from .keywords import BUNDLED, default_keywords, read_keywords
+
+    names = options.keywords or default_keywords()
+    if options.keywords:
+        origin = "--set" if file is None else file.name
+    else:
+        origin = "zscap's own" if names == read_keywords(BUNDLED) else "AudioSet"
+    return f"{origin}, sha256 {hashlib.sha256(chr(10).join(names).encode()).hexdigest()[:16]}"
+
+
+def _described(options: DecodingOptions) -> list[str]:
+    """Lines of an option each: name, value, meaning and rule."""
+    fields = dataclasses.fields(options)
+    settings = [f"  {each.name} = {json.dumps(getattr(options, each.name))}" for each in fields]
+    width = max(map(len, settings)) + 2
+    layout = {"width": max(shutil.get_terminal_size().columns, width + 40), "subsequent_indent": " " * width}
+    return [
+        textwrap.fill(f"{setting:<{width}}{each.metadata['help']} ({options.rule(each.name)})", **layout)
+        for each, setting in zip(fields, settings, strict=True)
+    ]
+
+
+def _complain(message: object) -> None:
+    print(f"zscap: {message}", file=sys.stderr)
 
 
 def main() -> None:

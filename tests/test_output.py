@@ -1,0 +1,185 @@
+"""Files of captions: what stands in them, how a later run goes on, and which files are never touched."""
+
+import csv
+import json
+import os
+import re
+import resource
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from zscap.caption import Caption
+from zscap.errors import UnreadableSource, UnwritableOutput
+from zscap.output import Output
+
+SETTINGS = {"preset": "p", "options": {"keywords": ("a", "b")}, "keywords": None, "device": "cpu"}
+GOOD = Caption("a.wav", "audio of", 'a "dog",\nbarks', " a dog barks", (1, 2), 0.1234567, None, -1.5)
+BAD = Caption("b.wav", error=UnreadableSource("b.wav: no such file"))
+OTHER = Caption("c.wav", "", "rain", " rain", (3,))
+FORMATS = ["jsonl", "csv"]
+
+
+def write(path: Path, *captions: Caption, settings: dict = SETTINGS) -> list[str]:
+    """What a run does; gives the sources that were left to it."""
+    output = Output(path, settings)
+    remaining = output.remaining([caption.source for caption in captions])
+    for caption in captions:
+        if caption.source in remaining:
+            output.write(caption)
+    return remaining
+
+
+def rows(path: Path) -> list[dict]:
+    """The rows, read as a stranger would."""
+    if path.suffix == ".csv":
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file))
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def test_a_name_in_csv_gives_a_table(tmp_path):
+    write(tmp_path / "a.csv", GOOD, BAD)
+    table = pd.read_csv(tmp_path / "a.csv").set_index("source")
+    assert table.loc["a.wav", "text"] == GOOD.text and table.loc["a.wav", "matching"] == 0.123457
+    assert json.loads(table.loc["a.wav", "tokens"]) == [1, 2] and json.loads(table.options.iloc[0])
+    assert table.loc["b.wav", "error"] == "b.wav: no such file" and pd.isna(table.loc["b.wav", "text"])
+    write(tmp_path / "a.jsonl", GOOD, BAD)
+    assert {*rows(tmp_path / "a.jsonl")[0], "error"} == {*table.columns, "source"}
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_run_goes_on_wherever_it_was_killed(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, GOOD)
+    one = len(path.read_bytes())
+    write(path, GOOD, OTHER)
+    whole = path.read_bytes()
+    for end in range(len(whole), one - 1, -3):
+        path.write_bytes(whole[:end])
+        assert write(path, GOOD, OTHER) == ([] if end == len(whole) else ["c.wav"])
+        assert path.read_bytes() == whole
+    start = whole.index(b'"text"') + 20 if suffix == "jsonl" else len(whole[: whole.index(b"\n") + 1])
+    for end in range(start, one, 3):  # in the first row
+        path.write_bytes(whole[:end])
+        assert write(path, GOOD, OTHER) == ["a.wav", "c.wav"]
+        assert path.read_bytes() == whole
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_source_has_one_row(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, BAD, GOOD)
+    first = path.read_bytes()
+    assert write(path, BAD, GOOD) == ["b.wav"]
+    assert path.read_bytes() == first  # it failed again
+    other = Caption("b.wav", error=UnreadableSource("b.wav: is silent"))
+    path.chmod(0o640)
+    write(path, other, GOOD)
+    assert [row["source"] for row in rows(path)] == ["a.wav", "b.wav"]
+    assert rows(path)[1]["error"] == "b.wav: is silent"
+    mended = Caption("b.wav", "", "a dog", " a dog", (4,))
+    assert write(path, GOOD) == []  # a run of other sources leaves the failed one alone
+    assert len(rows(path)) == 2
+    write(path, mended, GOOD)
+    assert [(row["source"], row["text"]) for row in rows(path)] == [("a.wav", GOOD.text), ("b.wav", "a dog")]
+    assert path.stat().st_mode & 0o777 == 0o640 and os.listdir(tmp_path) == [path.name]
+    assert write(path, mended, GOOD) == []
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_other_settings_are_refused(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, GOOD)
+    before = path.read_bytes()
+    for name, value in (("device", "cuda"), ("keywords", "b.txt"), ("options", {}), ("preset", "q")):
+        with pytest.raises(UnwritableOutput, match=f'holds captions made with .*"{name}".*choose another --out'):
+            Output(path, SETTINGS | {name: value})
+    assert path.read_bytes() == before
+
+
+FOREIGN = [
+    '{"my": "only copy"}',
+    '{"my": "only',
+    "my notes",
+    "{",
+    '{"source": "a.wav", "text": "mine"}',
+    '{"source": "my unfinished',
+    "source,text\na,b\n",
+    "source",
+    '"',
+    "\n",
+    "\x00\xff",
+]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+@pytest.mark.parametrize("content", FOREIGN)
+def test_a_file_of_somebody_else_is_never_changed(tmp_path, suffix, content):
+    path = tmp_path / f"a.{suffix}"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(UnwritableOutput, match=r"line 1 is not a caption of zscap; choose another --out"):
+        write(path, GOOD)
+    assert path.read_bytes() == content.encode("latin-1")
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_every_line_is_checked(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, GOOD)
+    path.write_bytes(path.read_bytes() + b"my note\n")
+    before = path.read_bytes()
+    with pytest.raises(UnwritableOutput, match=r"line \d is not a caption"):
+        write(path, GOOD, OTHER)
+    assert path.read_bytes() == before
+
+
+def test_an_output_that_is_an_input_or_no_file_is_refused(tmp_path):
+    clip = tmp_path / "a.wav"
+    clip.write_bytes(b"")  # what even a careful reader would take for a new file
+    os.link(clip, tmp_path / "hard.wav")
+    (tmp_path / "soft.wav").symlink_to(clip)
+    for path in (clip, tmp_path / "hard.wav", tmp_path / "soft.wav", tmp_path / "." / "a.wav"):
+        with pytest.raises(UnwritableOutput, match="is one of the files to read; choose another --out"):
+            Output(path, SETTINGS, [str(clip)])
+    with pytest.raises(UnwritableOutput, match="is one of the files to read"):
+        Output(tmp_path / "new.wav", SETTINGS, [tmp_path / "new.wav"])  # a source that is missing
+    for path in (Path("/dev/full"), tmp_path):
+        with pytest.raises(UnwritableOutput, match=f"{path}: is no regular file; choose another --out"):
+            Output(path, SETTINGS)
+    with pytest.raises(UnwritableOutput, match=r"cannot be written \(Not a directory\)"):
+        Output(clip / "a.csv", SETTINGS)
+    with pytest.raises(UnwritableOutput, match=r"cannot be written \(File name too long\)"):
+        Output(tmp_path / ("a" * 300), SETTINGS)
+
+
+def test_the_folder_is_made_and_no_file_before_the_first_row(tmp_path):
+    output = Output(tmp_path / "new" / "folder" / "a.csv", SETTINGS)
+    assert output.path.parent.is_dir() and not output.path.exists()
+    output.write(GOOD)
+    assert len(rows(output.path)) == 1
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_names_that_are_no_utf8(tmp_path, suffix):
+    odd = Caption(os.fsdecode(b"\xff\n,\r.wav"), "", "rain", " rain", (3,))
+    path = tmp_path / f"a.{suffix}"
+    assert write(path, odd) == [odd.source]
+    assert write(path, odd, OTHER) == ["c.wav"]
+    assert write(path, odd, OTHER) == []
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_a_full_disk_is_said_and_the_run_goes_on_later(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, GOOD)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 40, limits[1]))
+    try:
+        with pytest.raises(UnwritableOutput, match=re.escape(f"{path}: cannot be written (File too large)")):
+            write(path, GOOD, OTHER)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert write(path, GOOD, OTHER) == ["c.wav"]
+    assert [row["source"] for row in rows(path)] == ["a.wav", "c.wav"]
