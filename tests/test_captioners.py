@@ -303,6 +303,7 @@ def test_the_models_own_end_ends_a_caption(tmp_path):
     tokens = captioner(source).tokens
     place = next(place for place, token in enumerate(tokens) if token not in tokens[:place] and place > 0)
     lm.model.generation_config.eos_token_id = tokens[place]
+    captioner = zscap.Captioner(captioner_model(lm.model, lm.processor), options=captioner.options)
     assert captioner(source).tokens == tokens[: place + 1]
 
 
@@ -310,7 +311,8 @@ def test_empty_prompts_and_prompts_that_do_not_fit(loaded):
     state = loaded.lm.begin("", loaded.sources[0])
     logits, cache = loaded.lm.forward(state)
     assert logits.isfinite().all() and cache[0][0].shape[2] == state.tokens.shape[1]
-    with pytest.raises(zscap.InvalidOption, match="takes at most"):
+    assert loaded.lm.prompt_length("a dog") <= loaded.lm.begin("a dog", loaded.sources[0]).tokens.shape[1]
+    with pytest.raises(zscap.InvalidOption, match="shorten the prompt"):
         loaded.lm.begin("a dog " * 200, loaded.sources[0])
     with pytest.raises(zscap.InvalidOption, match="takes at most"):
         loaded.captioner(max_new_tokens=400)(loaded.sources[0])
@@ -334,7 +336,9 @@ def test_texts_that_are_too_long():
 
 def test_magic_without_words_before_the_source(loaded):
     length = loaded.lm.begin(PROMPT, loaded.sources[0]).tokens.shape[1] + 3
-    options = zscap.MagicOptions(prompt=PROMPT, num_keywords=0, alpha=0.1, num_candidates=5, max_length=length)
+    options = zscap.MagicOptions(
+        prompt=PROMPT, num_keywords=0, alpha=0.1, num_candidates=5, max_length=length, end_tokens=["."]
+    )
     captioner = zscap.Captioner(loaded.lm, classifier=tiny.HashClassifier(), options=options)
     with pytest.raises(zscap.InvalidOption, match="alpha"):
         captioner(loaded.sources[0])
