@@ -1,4 +1,4 @@
-"""Audibility guidance written down plainly: METHODS 1, one source, one beam row, one text at a time; slow on purpose.
+"""Audibility guidance written down plainly (docs/METHODS.md, 1): one source, one beam row, one text at a time; slow.
 
 It shares no code with the package. Every full forward is run without a cache but for the one that is shifted.
 """
@@ -23,13 +23,14 @@ def caption(model, tokenizer, matcher, classifier, source, options) -> tuple[str
                 continue
             p = next_distribution(model, tokenizer, matcher, classifier, a, prompt + ids, position, end, options)
             for token in range(len(p)):
-                pool.append(([*ids, token], total + p[token].log().item(), token == end))
+                if position > 0 or token != tokenizer.eos_token_id:  # a caption has a word
+                    pool.append(([*ids, token], total + p[token].log().item(), token in (end, tokenizer.eos_token_id)))
         pool.sort(key=lambda beam: -beam[1] / len(beam[0]))
         beams = pool[: options.beam_size]
         if all(ended for _, _, ended in beams):
             break
 
-    texts = [tokenizer.decode(ids) for ids, _, _ in beams]
+    texts = [tokenizer.decode(ids, skip_special_tokens=True) for ids, _, _ in beams]
     fits = [float(matcher.encode_text([text])[0] @ a) for text in texts]
     best = fits.index(max(fits))
     return options.prompt + texts[best], beams[best][0]
@@ -41,7 +42,7 @@ def next_distribution(model, tokenizer, matcher, classifier, a, ids, position, e
         context = [(layer.keys, layer.values) for layer in model(tokens[:, :-1]).past_key_values.layers]
         p0 = model(tokens).logits[0, -1].softmax(-1)
 
-    prefix = tokenizer.decode(ids).replace(tokenizer.bos_token, "")
+    prefix = tokenizer.decode(ids, skip_special_tokens=True)
     delta = [[torch.zeros_like(t, requires_grad=True) for t in layer] for layer in context]
 
     def shifted_logits():
@@ -53,7 +54,7 @@ def next_distribution(model, tokenizer, matcher, classifier, a, ids, position, e
         top = p.topk(options.num_candidates).indices.tolist()
         cosines, audible = [], []
         for token in top:
-            text = prefix + tokenizer.decode([token])
+            text = prefix + tokenizer.decode([token], skip_special_tokens=True)
             cosines.append(float(matcher.encode_text([text])[0] @ a))
             audible.append(float(classifier.probability([text])[0]))
         cosines, audible = torch.tensor(cosines), torch.tensor(audible)

@@ -1,4 +1,4 @@
-"""ZerAuCap written down plainly: METHODS 3, one source at a time, no cache; shares no code with the package."""
+"""ZerAuCap written down plainly (docs/METHODS.md, 3): one source at a time, no cache, no code of the package."""
 
 import torch
 
@@ -19,14 +19,16 @@ def caption(model, tokenizer, matcher, source, options) -> tuple[str, list[int]]
     prompt = keyword_prompt(matcher, source, options) if options.num_keywords else options.prompt
     (a,) = matcher.encode_source([source])
     ends = [tokenizer.encode(end, add_special_tokens=False)[0] for end in options.end_tokens]
+    ends.append(tokenizer.eos_token_id)
     ids = tokenizer.encode(tokenizer.bos_token + prompt, add_special_tokens=False)
     start = len(ids)
     while len(ids) < options.max_length and not (len(ids) > start and ids[-1] in ends):
         step = len(ids) - start
         p0, before = look(model, ids)
         top = p0.topk(options.num_candidates).indices.tolist()
-        text = tokenizer.decode(ids[start:]).replace(tokenizer.bos_token, "")
-        cosines = [float(matcher.encode_text([text + tokenizer.decode([token])])[0] @ a) for token in top]
+        text = tokenizer.decode(ids[start:], skip_special_tokens=True)
+        texts = [text + tokenizer.decode([token], skip_special_tokens=True) for token in top]
+        cosines = [float(matcher.encode_text([text])[0] @ a) for text in texts]
         matches = (options.logit_scale * torch.tensor(cosines)).softmax(0)
         scores = []
         for token, match in zip(top, matches.tolist(), strict=True):
@@ -36,7 +38,7 @@ def caption(model, tokenizer, matcher, source, options) -> tuple[str, list[int]]
                 score -= options.alpha * torch.cosine_similarity(after[None], before).max().item()
             scores.append(score * options.end_penalty * step if token in ends else score)
         ids.append(top[scores.index(max(scores))])
-    return tokenizer.decode(ids[start:]).strip(), ids[start:]
+    return tokenizer.decode(ids[start:], skip_special_tokens=True).strip(), ids[start:]
 
 
 @torch.no_grad()

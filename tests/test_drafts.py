@@ -40,10 +40,10 @@ def test_drafts_are_drawn_from_the_distribution(captioner):
     log_p = torch.tensor([[0.5, 0.3, 0.15, 0.05, 0.0]]).log()
     state = captioner.language_model.begin(OPTIONS.prompt)
     search = BeamSearch(beam_size=1, end_ids=[0], temperature=0.5)
-    search.begin([Task(0, "", state, 5, drawing=torch.Generator().manual_seed(0))])
+    search.begin([Task(0, "clip", "", state, 5, generator=torch.Generator().manual_seed(0))])
     counts = torch.zeros(5)
     for _ in range(4000):
-        counts[search._drawn(log_p).argmax()] += 1
+        counts[search._with_noise(log_p).argmax()] += 1
     expected = (log_p[0] / 0.5).softmax(-1)
     torch.testing.assert_close(counts / 4000, expected, atol=0.025, rtol=0)
 
@@ -85,3 +85,27 @@ def test_a_writer_is_shown_the_best_and_its_lines_are_ranked(captioner):
     shown = [line for line in requests[0][0].splitlines() if line[:1] in "-0123456789" and line]
     assert [line.split(" ", 1)[1] for line in shown] == [c.text for c in drafts[:3]][::-1]
     assert all(f"{rank(c, OPTIONS):.3f}" in requests[0][0] for c in drafts[:3])
+
+
+def test_what_captions_are_ranked_by():
+    made = lambda **values: zscap.Caption("clip", **values)  # noqa: E731
+    options = zscap.SteeringOptions(classifier_scale=0.5)
+    assert rank(made(log_likelihood=-1.0), options) > rank(made(log_likelihood=-2.0), options)
+    assert rank(made(log_likelihood=-9.0), options) > rank(made(), options)  # of unknown likelihood: last
+    assert rank(made(matching=0.2, classifier=0.4), options) == pytest.approx(0.4)
+    fluent = made(classifier=0.1, log_likelihood=-1.0), made(classifier=0.9, log_likelihood=-2.0)
+    assert rank(fluent[0], options.override(classifier_scale=0)) > rank(fluent[1], options.override(classifier_scale=0))
+    deaf = options.override(matching_scale=0)
+    assert rank(made(matching=0.9, classifier=0.1), deaf) < rank(made(matching=0.1, classifier=0.2), deaf)
+
+
+def test_magics_drafts_follow_its_scores(captioner):
+    """Scores are shares, and drafts are drawn from them, not from a nearly flat softmax of them."""
+    options = zscap.MagicOptions(num_candidates=20, num_keywords=0, beta=0.5)
+    magic = zscap.Captioner(captioner.language_model, matcher=captioner.matcher, options=options)
+    (first, *_) = magic.steps("clip 1", max_new_tokens=1)
+    (iteration,) = first.iterations
+    score = first.before.gather(1, iteration.candidates).exp() + 0.5 * (10 * iteration.matching).softmax(-1)
+    is_end = torch.isin(iteration.candidates, torch.tensor(magic.language_model.end_ids(options.end_tokens)))
+    score = score.where(~is_end, 0)
+    torch.testing.assert_close(first.after.gather(1, iteration.candidates).exp(), score / score.sum())

@@ -1,4 +1,4 @@
-"""MAGIC search and keywords against METHODS 3 written down plainly."""
+"""MAGIC search and keywords against docs/METHODS.md, 3, written down plainly."""
 
 import pytest
 import reference_magic
@@ -55,12 +55,12 @@ def test_keywords_in_front_of_the_prompt():
 
 def test_keywords_of_zscaps_own_and_of_a_file(tmp_path):
     matcher = tiny.HashMatcher()
-    own = Keywords((), matcher)
-    assert own.names == read_keywords(BUNDLED) and len(own.names) == len(set(own.names)) > 100
+    own = Keywords(read_keywords(BUNDLED), matcher)
+    assert len(own.names) == len(set(own.names)) > 100
     (source,) = matcher.encode_source(["clip"])
     best = own.best(source, 3)
     cosines = torch.stack([matcher.encode_text([name])[0] @ source for name in own.names])
-    assert best == [own.names[place] for place in cosines.argsort(descending=True)[:3]]
+    assert best == [own.names[index] for index in cosines.argsort(descending=True)[:3]]
 
     (tmp_path / "names.txt").write_text("dog\n\n rain \ndog\n")
     assert read_keywords(tmp_path / "names.txt") == ("dog", "rain")

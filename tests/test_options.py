@@ -4,7 +4,9 @@ import dataclasses
 
 import pytest
 
-from zscap import InvalidOption, SteeringOptions
+from zscap import InvalidOption, MagicOptions, ProximalOptions, SteeringOptions
+from zscap import options as options_module
+from zscap.options import DecodingOptions
 
 CONTRACT = {
     "prompt": "Audio of a",
@@ -86,3 +88,16 @@ def test_options_as_text(name, text, value):
 def test_text_that_is_no_value_is_refused():
     with pytest.raises(InvalidOption, match="beam_size=many: must be a whole number"):
         SteeringOptions.parse("beam_size", "many")
+
+
+@pytest.mark.parametrize("kind", [DecodingOptions, SteeringOptions, ProximalOptions, MagicOptions])
+def test_every_option_says_what_it_means(kind):
+    for option in dataclasses.fields(kind):
+        assert f"    {option.name} ({option.default!r}): {option.metadata['help']}." in kind.__doc__
+    assert kind(num_drafts=2).num_drafts == 2
+
+
+def test_types_are_worked_out_once_a_class(monkeypatch):
+    options = SteeringOptions()
+    monkeypatch.setattr(options_module.typing, "get_type_hints", None)  # it takes milliseconds
+    assert options.override(beam_size=2).beam_size == 2

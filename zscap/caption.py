@@ -2,50 +2,78 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from torch import Tensor
 
 from .errors import ZscapError
 from .guidance import Iteration
 from .options import DecodingOptions
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 
 @dataclass(frozen=True)
 class Caption:
-    """What was written about one source. A network that is absent gives None."""
+    """What was written about one source. A network that is absent gives None.
+
+    Attributes:
+        source: its name.
+        prompt: keywords included.
+        text: what a reader sees and what is scored.
+        continuation: what was generated after the prompt.
+        tokens: ids of the continuation.
+        matching: cosine of text and source.
+        classifier: probability of the wanted property.
+        log_likelihood: mean per token under the unguided language model.
+        error: why there is no text.
+    """
 
     source: str
-    prompt: str = ""  # keywords included
-    text: str = ""  # what a reader sees and what is scored
-    continuation: str = ""  # what was generated after the prompt
-    tokens: tuple[int, ...] = ()  # ids of the continuation
-    matching: float | None = None  # cosine of text and source
-    classifier: float | None = None  # probability of the wanted property
-    log_likelihood: float | None = None  # mean per token under the unguided language model
-    error: ZscapError | None = None  # why there is no text
+    prompt: str = ""
+    text: str = ""
+    continuation: str = ""
+    tokens: tuple[int, ...] = ()
+    matching: float | None = None
+    classifier: float | None = None
+    log_likelihood: float | None = None
+    error: ZscapError | None = None
 
 
 def rank(caption: Caption, options: DecodingOptions) -> float:
     """What whole captions of one source are compared by: matcher and classifier, else the language model."""
-    if caption.matching is None and caption.classifier is None:
-        return caption.log_likelihood or 0.0
-    return (caption.matching or 0.0) + options.classifier_scale * (caption.classifier or 0.0)
+    matching = caption.matching if options.uses_matcher else None
+    classifier = caption.classifier if options.classifier_scale > 0 else None
+    if matching is None and classifier is None:
+        return -math.inf if caption.log_likelihood is None else caption.log_likelihood
+    return (matching or 0.0) + options.classifier_scale * (classifier or 0.0)
 
 
 @dataclass(frozen=True)
 class Step:
-    """One token of the loop, opened up; one row per live hypothesis."""
+    """One token of the loop, opened up; one row per live hypothesis.
 
-    texts: list[str]  # the text that is continued
-    before: Tensor  # log-probabilities of the language model alone, (rows, vocabulary)
-    after: Tensor  # what the search sees: guided, penalised, fused
+    Attributes:
+        texts: what is continued.
+        before: Tensor, shape = (rows, vocabulary), log-probabilities of the language model alone.
+        after: Tensor, shape = (rows, vocabulary), what the search sees: guided, penalised, fused.
+        iterations: candidates and their scores, as guidance asked for them.
+        pieces: each token's text.
+    """
+
+    texts: list[str]
+    before: Tensor
+    after: Tensor
     iterations: list[Iteration]
-    pieces: list[str] = field(repr=False)  # each token's text
+    pieces: list[str] = field(repr=False)
 
     def table(self, row: int = 0, k: int = 10) -> pd.DataFrame:
         """The `k` tokens most probable after guidance: piece, before, after, and the last iteration's scores."""
+        import pandas as pd  # late: captioning needs no tables
+
         tokens = self.after[row].topk(k).indices
         columns = {
             "piece": [self.pieces[token] for token in tokens.tolist()],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
@@ -11,14 +12,14 @@ import torch
 from torch import Tensor
 
 from .caption import Caption, Step, rank
-from .errors import InvalidOption, ZscapError
+from .errors import InvalidOption, MissingWeights, ZscapError
 from .guidance import Proposal, guide
 from .guidance.penalties import plausible
-from .keywords import Keywords, prompt_with
+from .keywords import Keywords, default_keywords, prompt_with
 from .language_models.causal import LanguageModel, State
 from .options import DecodingOptions, SteeringOptions
 from .roles import Classifier, Matcher
-from .scoring import Scorer
+from .scoring import CandidateScorer, Scorer
 from .search import BeamSearch, Hypothesis, Task
 from .sources import Source, source_name
 
@@ -32,6 +33,9 @@ class Captioner:
         classifier: says whether a text has the wanted property; None leaves it out.
         options: their class says which guidance runs.
         batch_size: sources decoded together; captions do not depend on it.
+
+    Raises:
+        InvalidOption: a batch_size under 1.
 
     >>> import zscap
     >>> captioner = zscap.load("embedded")
@@ -47,6 +51,8 @@ class Captioner:
         options: DecodingOptions | None = None,
         batch_size: int = 16,
     ):
+        if not isinstance(batch_size, int) or batch_size < 1:
+            raise InvalidOption(f"batch_size={batch_size!r}: must be a whole number, at least 1")
         self.language_model = language_model
         self.matcher = matcher
         self.classifier = classifier
@@ -59,142 +65,161 @@ class Captioner:
         """One caption for one source, a list for a list, in its order.
 
         Args:
-            sources: a path, or `(samples, rate)`; many of them in a list.
+            sources: a path, or `(samples, rate)`, or a PIL image; many of them in a list.
             changes: options that differ for this call, by name.
 
         Raises:
-            InvalidOption: an unknown option or an impossible value.
-            UnreadableSource: of a single source. In a list the source's caption carries the error instead.
+            InvalidOption: an unknown option, or an impossible value.
+            ZscapError: whatever is wrong with a single source. In a list its caption carries the error instead.
         """
         if isinstance(sources, list):
             return list(self.stream(sources, **changes))
-        caption = next(self.stream([sources], **changes))
-        if caption.error is not None:
-            raise caption.error
-        return caption
+        return self.drafts(sources, **changes)[0]
 
     def stream(self, sources: Iterable[Source], **changes) -> Iterator[Caption]:
         """Captions in the order of `sources`, each as soon as it and those before it are done."""
-        for drafts in self._drafts(sources, self.options.override(**changes)):
+        for drafts in self._captions(sources, self.options.override(**changes)):
             yield drafts[0]
 
     def drafts(self, source: Source, **changes) -> list[Caption]:
         """All `num_drafts` captions of one source, the best first (`rank`)."""
-        (drafts,) = self._drafts([source], self.options.override(**changes))
+        (drafts,) = self._captions([source], self.options.override(**changes))
         if drafts[0].error is not None:
             raise drafts[0].error
         return drafts
+
+    def steps(self, source: Source, **changes) -> list[Step]:
+        """The loop over one source, token by token: what was proposed, how it scored, what guidance made of it."""
+        steps: list[Step] = []
+        (drafts,) = self._captions([source], self.options.override(**changes, num_drafts=1), steps)
+        if drafts[0].error is not None:
+            raise drafts[0].error
+        return steps
 
     def score(self, source: Source, texts: list[str]) -> list[Caption]:
         """Texts from elsewhere, scored as captions of a source; their log-likelihood is not known."""
         embedding = self._encode(source)
         return [self._scored(Caption(source_name(source), text=text), embedding) for text in texts]
 
-    def _drafts(self, sources: Iterable[Source], options: DecodingOptions) -> Iterator[list[Caption]]:
-        names: list[str] = []
-        done: dict[int, list[Caption]] = {}
+    def _captions(
+        self, sources: Iterable[Source], options: DecodingOptions, watch: list[Step] | None = None
+    ) -> Iterator[list[Caption]]:
+        """The drafts of each source, the best first, in the order of the sources."""
+        options = self._checked(options)
+        tasks = (task for index, source in enumerate(sources) for task in self._tasks(index, source, options))
+        drafts: dict[int, list[Caption]] = defaultdict(list)
+        following = 0  # index of the source whose drafts come out next
+        for task, beam in self._decode(tasks, options, watch):
+            drafts[task.index].append(self._caption(task, beam, options))
+            while len(drafts[following]) == options.num_drafts:
+                yield sorted(drafts.pop(following), key=partial(rank, options=options), reverse=True)
+                following += 1
 
-        def readable() -> Iterator[Task]:
-            for place, source in enumerate(sources):
-                names.append(source_name(source))
-                try:
-                    task = self._task(place, source, options)
-                except InvalidOption:
-                    raise  # the fault is not this source's
-                except ZscapError as error:
-                    done[place] = [Caption(names[place], error=error)]
-                    continue
-                yield task
-                for draft in range(1, options.num_drafts):
-                    # A draft's own seed: what is drawn does not depend on the batch.
-                    drawing = torch.Generator().manual_seed(options.seed * 1_000_003 + draft)
-                    yield replace(task, drawing=drawing)
+    def _checked(self, options: DecodingOptions) -> DecodingOptions:
+        """The options with the names that keywords come from.
 
-        told = 0
-        made: dict[int, list[Caption]] = {}
-        for task, beam in self._decode(readable(), options):
-            drafts = made.setdefault(task.place, [])
-            drafts.append(self._caption(names[task.place], task, beam, options))
-            if len(drafts) == options.num_drafts:
-                done[task.place] = sorted(made.pop(task.place), key=partial(rank, options=options), reverse=True)
-            while told in done:
-                yield done.pop(told)
-                told += 1
-        yield from (done[place] for place in sorted(done))  # those that could not be read, at the end
-
-    def steps(self, source: Source, **changes) -> list[Step]:
-        """The loop over one source, token by token: what was proposed, how it scored, what guidance made of it."""
-        options = self.options.override(**changes)
-        steps: list[Step] = []
-        list(self._decode(iter([self._task(0, source, options)]), options, steps))
-        return steps
-
-    def _task(self, place: int, source: Source, options: DecodingOptions) -> Task:
-        """A source made ready by itself: nothing about it may depend on what else is in the batch."""
-        embedding = self._encode(source)
-        keywords: list[str] = []
-        if options.num_keywords:
-            if embedding is None:
+        Raises:
+            InvalidOption: what would be wrong with every source.
+        """
+        lm = self.language_model
+        lm.end_ids(options.end_tokens)
+        for token in getattr(options, "forbidden_tokens", ()):
+            if token >= lm.vocabulary_size:
                 raise InvalidOption(
-                    f"num_keywords={options.num_keywords}: a matcher chooses keywords, and there is none; set it to 0"
+                    f"forbidden_tokens={options.forbidden_tokens}: the language model's ids end at "
+                    f"{lm.vocabulary_size - 1}; leave out {token}"
                 )
-            keywords = self._keywords(options.keywords).best(embedding, options.num_keywords)
-        prompt = prompt_with(keywords, options)
+        if options.num_keywords and self.matcher is None:
+            raise InvalidOption(
+                f"num_keywords={options.num_keywords}: a matcher chooses keywords, and there is none; set it to 0"
+            )
+        self._max_new_tokens(lm.prompt_length(options.prompt), options)
+        return options.override(keywords=options.keywords or default_keywords()) if options.num_keywords else options
+
+    def _max_new_tokens(self, length: int, options: DecodingOptions) -> int:
+        """Tokens that may follow a prompt of `length` tokens. Raises InvalidOption if there are none."""
+        if options.max_length and length >= options.max_length:
+            raise InvalidOption(f"max_length={options.max_length}: the prompt has {length} tokens; allow for more")
+        limit = options.max_length - length if options.max_length else options.max_new_tokens
+        limit = min(limit, options.max_new_tokens)
+        self.language_model.check_length(length, limit)
+        return limit
+
+    def _tasks(self, index: int, source: Source, options: DecodingOptions) -> Iterator[Task]:
+        """A source's drafts, made ready; nothing about them may depend on what else is in the batch."""
+        try:
+            task = self._task(index, source, options)
+        except ZscapError as error:
+            task = Task(index, source_name(source), error=error)
+        yield task
+        for draft in range(1, options.num_drafts):
+            yield replace(task, generator=torch.Generator().manual_seed(options.seed * 1_000_003 + draft))
+
+    def _task(self, index: int, source: Source, options: DecodingOptions) -> Task:
+        embedding = self._encode(source)
+        prompt = options.prompt
+        if options.num_keywords:
+            prompt = prompt_with(self._keywords(options.keywords).best(embedding, options.num_keywords), options)
         state = self.language_model.begin(prompt, source)
-        length = state.tokens.shape[1]
-        self.language_model.check_room(length, options.room(length))
-        return Task(place, prompt, state, options.room(length), embedding)
+        limit = self._max_new_tokens(state.tokens.shape[1], options)
+        return Task(index, source_name(source), prompt, state, limit, embedding)
 
     @torch.no_grad()
     def _decode(
-        self, tasks: Iterator[Task], options: DecodingOptions, watch: list[Step] | None = None
+        self, tasks: Iterator[Task], options: DecodingOptions, watch: list[Step] | None
     ) -> Iterator[tuple[Task, list[Hypothesis]]]:
         """The main loop. Each task's final beam, best first, once it has ended; the next task takes its place."""
-        lm, scorer = self.language_model, self.scorer
-        end_ids = lm.end_ids(options.end_tokens)
+        end_ids = self.language_model.end_ids(options.end_tokens)
         search = BeamSearch(options.beam_size, end_ids, options.draft_temperature)
-        state = None
-        while True:
-            newcomers = list(islice(tasks, self.batch_size - len(search.beams)))
-            search.begin(newcomers)
-            if not search.rows:
-                return
-            state = State.joined([*([] if state is None else [state]), *(task.state for task in newcomers)])
-            logits, cache = lm.forward(state)
-            log_p0 = logits.log_softmax(-1)
-            possible = plausible(log_p0, options.min_p)
-            generated = torch.tensor([len(tokens) for _, tokens in search.rows], device=lm.device)
-            scorer.begin_token(*self._texts(search, options), options)
-            proposal = Proposal(logits, log_p0, possible, generated, state, cache, end_ids, lm, scorer)
-            log_p = guide(proposal, options)
-            if watch is not None:
-                watch.append(Step(scorer.texts, log_p0, log_p, proposal.watched, lm.pieces))
-            state = search.advance(state, cache, log_p, log_p0)
+        state: State | None = None
+        while (newcomers := list(islice(tasks, self.batch_size - len(search.beams)))) or search.rows:
+            search.begin(newcomers)  # a task with an error ends at once
+            if search.rows:
+                states = [state, *(task.state for task in newcomers)]
+                state = State.joined([each for each in states if each is not None])
+                proposal = self._propose(state, search.rows, options)
+                log_p = guide(options, proposal).masked_fill(self._textless(state), -torch.inf)
+                if watch is not None:
+                    pieces = self.language_model.pieces
+                    watch.append(Step(proposal.scorer.texts, proposal.log_p, log_p, proposal.iterations, pieces))
+                state = search.advance(state, proposal.cache, log_p, proposal.log_p)
             yield from search.ended()
 
-    def _texts(self, search: BeamSearch, options: DecodingOptions) -> tuple[list[str], Tensor | None]:
-        """The text that each row continues, and its source's embedding, (rows, d)."""
-        texts = [
-            self.language_model.text(tokens, task.prompt if options.prompt_in_text else "")
-            for task, tokens in search.rows
-        ]
-        return texts, None if self.matcher is None else torch.stack([task.embedding for task, _ in search.rows])
+    def _propose(self, state: State, rows: list[tuple[Task, tuple[int, ...]]], options: DecodingOptions) -> Proposal:
+        """The language model's own next token, with what is needed to score its candidates."""
+        lm = self.language_model
+        texts = [lm.text(tokens, task.prompt if options.prompt_in_text else "") for task, tokens in rows]
+        sources = None if self.matcher is None else torch.stack([task.embedding for task, _ in rows])
+        scorer = CandidateScorer(self.scorer, texts, sources, options)
+        logits, cache = lm.forward(state)
+        possible = plausible(logits.log_softmax(-1).masked_fill(self._textless(state), -torch.inf), options.min_p)
+        return Proposal(lm, state, logits, cache, possible, scorer)
 
-    def _caption(self, name: str, task: Task, beam: list[Hypothesis], options: DecodingOptions) -> Caption:
+    def _textless(self, state: State) -> Tensor:
+        """Where a caption would end before its first word: bool, shape = (rows, vocabulary)."""
+        is_eos = torch.zeros(self.language_model.vocabulary_size, dtype=torch.bool, device=state.tokens.device)
+        is_eos[self.language_model.eos_ids] = True
+        return (state.generated == 0)[:, None] & is_eos
+
+    def _caption(self, task: Task, beam: list[Hypothesis], options: DecodingOptions) -> Caption:
         """The hypothesis of a beam whose text, without the prompt, fits its source best; scored as a caption."""
+        if task.error is not None:
+            return Caption(task.source, error=task.error)
+        if not beam:
+            reason = "the language model's probabilities are not numbers; its weights are damaged, get them again"
+            return Caption(task.source, task.prompt, error=MissingWeights(f"{task.source}: {reason}"))
         continuations = [self.language_model.continuation(task.prompt, hypothesis.tokens) for hypothesis in beam]
         best = 0
-        if task.embedding is not None and len(beam) > 1:
+        if self.matcher is not None and options.uses_matcher and len(beam) > 1:
             best = int(self.scorer.fit(continuations, task.embedding).argmax())
         chosen, continuation = beam[best], continuations[best]
         text = task.prompt + continuation if options.prompt_in_text else continuation.strip()
         likelihood = chosen.unguided / len(chosen.tokens)
-        return self._scored(
-            Caption(name, task.prompt, text, continuation, chosen.tokens, None, None, likelihood), task.embedding
-        )
+        caption = Caption(task.source, task.prompt, text, continuation, chosen.tokens, log_likelihood=likelihood)
+        return self._scored(caption, task.embedding)
 
     def _encode(self, source: Source) -> Tensor | None:
-        """The source's embedding, (d,); None without a matcher."""
+        """The source's embedding, shape = (d,); None without a matcher."""
         return None if self.matcher is None else self.matcher.encode_source([source])[0].to(self.language_model.device)
 
     def _scored(self, caption: Caption, embedding: Tensor | None) -> Caption:

@@ -1,37 +1,46 @@
-"""Audio context keywords: the names that fit a source best, put before the prompt (METHODS 3; arXiv 2311.08396)."""
+"""Audio context keywords: names that fit a source, put before the prompt (docs/METHODS.md, 3; arXiv 2311.08396)."""
 
 from __future__ import annotations
 
+import csv
 from pathlib import Path
-
-import pandas as pd
-from torch import Tensor
+from typing import TYPE_CHECKING
 
 from .errors import InvalidData
-from .files import ASSETS
+from .files import ASSETS, data_folder
 from .options import DecodingOptions
 from .roles import Matcher
 
+if TYPE_CHECKING:
+    from torch import Tensor
+
 BUNDLED = ASSETS / "keywords.txt"
+AUDIOSET = Path("audioset", "class_labels_indices.csv")  # below the data folder, see `zscap fetch audioset`
 
 
 class Keywords:
     """Names that are embedded once.
 
     Args:
-        names: to choose from; () stands for zscap's own list.
+        names: to choose from.
         matcher: of sources and names.
     """
 
     def __init__(self, names: tuple[str, ...], matcher: Matcher):
-        self.names = names or read_keywords(BUNDLED)
+        self.names = names
         self.embeddings = matcher.encode_text(list(self.names))
 
     def best(self, source: Tensor, number: int) -> list[str]:
         """The `number` names of highest cosine with a source's embedding, (d,), the best first."""
         # Sums of products rather than a matrix product, which rounds with the number of rows.
         fit = (self.embeddings.to(source) * source).sum(-1)
-        return [self.names[place] for place in fit.topk(min(number, len(self.names))).indices.tolist()]
+        return [self.names[index] for index in fit.topk(min(number, len(self.names))).indices.tolist()]
+
+
+def default_keywords() -> tuple[str, ...]:
+    """AudioSet's names, as ZerAuCap has them, where they have been fetched; else zscap's own list."""
+    audioset = data_folder() / AUDIOSET
+    return read_keywords(audioset if audioset.is_file() else BUNDLED)
 
 
 def prompt_with(keywords: list[str], options: DecodingOptions) -> str:
@@ -56,10 +65,11 @@ def read_keywords(path: str | Path) -> tuple[str, ...]:
     path = Path(path)
     try:
         if path.suffix == ".csv":
-            lines = ",".join(pd.read_csv(path)["display_name"]).split(",")
+            with path.open(encoding="utf-8", newline="") as file:
+                lines = ",".join(row["display_name"] for row in csv.DictReader(file)).split(",")
         else:
             lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError, KeyError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise InvalidData(f"{path}: no keywords can be read ({reason}); give a text with one name a line") from None
     names = tuple(dict.fromkeys(name.strip() for name in lines if name.strip()))

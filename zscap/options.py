@@ -3,49 +3,75 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import typing
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import ClassVar, Literal, Self
 
 from .errors import InvalidOption, suggestion
 
 
-def _option(default, rule: str, check):
-    """A field with the rule that a user reads and the check that enforces it."""
-    return field(default=default, metadata={"rule": rule, "check": check})
+def _option(default, help: str, rule: str = "", check: Callable[[object], bool] | None = None):
+    """A field with its meaning, the rule that a user reads, and the check that enforces it."""
+    return field(default=default, metadata={"help": help, "rule": rule, "check": check})
 
 
-def _at_least(minimum: float, default):
-    return _option(default, f"at least {minimum}", lambda value: value >= minimum)
+def _at_least(minimum: float, default, help: str):
+    return _option(default, help, f"at least {minimum}", lambda value: value >= minimum)
 
 
-def _positive(default):
-    return _option(default, "greater than 0", lambda value: value > 0)
+def _positive(default, help: str):
+    return _option(default, help, "greater than 0", lambda value: value > 0)
 
 
-def _text(default):
-    return _option(default, "a text that is not empty", bool)
+def _share(default, help: str):
+    return _option(default, help, "between 0 and 1", lambda value: 0 <= value <= 1)
 
 
-@dataclass(frozen=True, kw_only=True)
+def _text(default, help: str):
+    return _option(default, help, "a text that is not empty", bool)
+
+
+@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
+def _options(cls: type) -> type:
+    """A frozen dataclass whose docstring goes on with the meaning of each option."""
+    cls = dataclass(frozen=True, kw_only=True)(cls)
+    meanings = (f"    {each.name} ({each.default!r}): {each.metadata['help']}." for each in dataclasses.fields(cls))
+    cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *meanings])
+    return cls
+
+
+@_options
 class DecodingOptions:
-    """What every way of decoding has: a prompt, perhaps with keywords in front, and candidates whose texts are scored.
+    """What every way of decoding has: prompt, keywords, candidates, search, drafts."""
 
-    Keywords are those of the names in `keywords` that fit the source best; () stands for zscap's own list.
-    """
+    end_tokens: ClassVar[tuple[str, ...]] = (".",)
 
-    prompt: str = "Audio of a"
-    prompt_in_text: bool = True  # the prompt is part of what a reader sees and of the texts that are scored
-    num_keywords: int = _at_least(0, 0)
-    keyword_prompt: str = _text("Objects: ")  # what stands before the keywords, and they before the prompt
-    keywords: tuple[str, ...] = _option((), "names, none of them empty", all)
-    num_candidates: int = _at_least(1, 512)  # tokens whose texts are scored; at most the vocabulary
-    classifier_scale: float = _at_least(0, 0.015)  # 0 leaves the classifier out
-    num_drafts: int = _at_least(1, 1)  # captions of one source, of which the best is kept; all but the first are drawn
-    draft_temperature: float = _positive(1.0)  # of the distribution that drafts are drawn from
-    seed: int = _at_least(0, 0)  # of the drawing
+    prompt: str = _option("Audio of a", "what stands before the caption")
+    prompt_in_text: bool = _option(True, "the prompt is part of what a reader sees and of the texts that are scored")
+    num_keywords: int = _at_least(0, 0, "names that fit the source best, put before the prompt")
+    keyword_prompt: str = _text("Objects: ", "what stands before the keywords")
+    keywords: tuple[str, ...] = _option(
+        (), "names to choose from; () takes AudioSet's if they are fetched, else zscap's own", "names, none empty", all
+    )
+    num_candidates: int = _at_least(1, 512, "tokens whose texts are scored; at most the vocabulary")
+    classifier_scale: float = _at_least(0, 0.015, "weight of the classifier (lambda2); 0 leaves it out")
+    min_p: float = _option(
+        0.0,
+        "tokens that the unguided model finds less probable than min_p times its most probable one are out; 0 is off",
+        "at least 0 and under 1",
+        lambda value: 0 <= value < 1,
+    )
+    beam_size: int = _at_least(1, 1, "hypotheses of each source; 1 is greedy decoding")
+    max_new_tokens: int = _at_least(1, 8, "tokens of the caption at most")
+    max_length: int = _at_least(0, 0, "tokens of prompt and caption together at most; 0 sets no limit")
+    num_drafts: int = _at_least(1, 1, "captions of one source, of which the best is kept; all but the first are drawn")
+    draft_temperature: float = _positive(0.3, "of the guided distribution that drafts are drawn from")
+    seed: int = _at_least(0, 0, "of the drafts")
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
@@ -62,6 +88,11 @@ class DecodingOptions:
                 "drafts are drawn, beams are searched"
             )
 
+    @property
+    def uses_matcher(self) -> bool:
+        """Whether the matcher's scores count."""
+        return True
+
     def override(self, **changes) -> Self:
         """The same options with some changed, by name.
 
@@ -71,6 +102,11 @@ class DecodingOptions:
         for name in changes:
             _check_name(name, type(self))
         return dataclasses.replace(self, **changes)
+
+    @classmethod
+    def rule(cls, name: str) -> str:
+        """What the values of option `name` must be."""
+        return cls.__dataclass_fields__[name].metadata["rule"] or _type_name(_types(cls)[name])
 
     @classmethod
     def parse(cls, name: str, text: str):
@@ -88,101 +124,90 @@ class DecodingOptions:
             raise InvalidOption(f"{name}={text}: must be {_type_name(_types(cls)[name])}") from None
 
 
-@dataclass(frozen=True, kw_only=True)
+@_options
 class GuidanceOptions(DecodingOptions):
-    """What guidance by a target over the candidates shares: search, target, penalties.
+    """What guidance by a target over the candidates shares: target and penalties (docs/METHODS.md, 1)."""
 
-    The defaults are the settings of the authors' released runs (METHODS 1; arXiv 2309.03884).
-    """
-
-    max_new_tokens: int = _at_least(1, 8)
-    beam_size: int = _at_least(1, 1)
-    num_previewed: int = _at_least(0, 0)  # tokens of which the candidates are the most promising; 0: the most probable
-    temperature: float = _positive(0.01)  # of the softmax that turns candidates' scores into a target
-    matching_scale: float = _at_least(0, 1.0)  # lambda1: weight of the target's cross-entropy
-    combine: Literal["scores", "losses"] = "scores"  # one target of the summed scores | one cross-entropy per guide
-    fusion_scale: float = _option(0.99, "between 0 and 1", lambda value: 0 <= value <= 1)  # p**scale * p0**(1 - scale)
-    # tokens that the unguided model finds less probable than min_p times its most probable one are out; 0 is off
-    min_p: float = _option(0.0, "at least 0 and under 1", lambda value: 0 <= value < 1)
-    repetition_penalty: float = _positive(1.0)  # of each of the last four tokens; 1 is off
-    end_token: str = _text(".")
-    end_boost: float = _positive(1.01)  # of the end token, from the second token on
-    start_penalty: float = _positive(1.6)  # of the end token as first token
-    forbidden_tokens: tuple[int, ...] = _option((), "token ids, 0 or more", lambda ids: all(i >= 0 for i in ids))
-    forbidden_penalty: float = _positive(20.0)
+    num_previewed: int = _at_least(
+        0, 0, "tokens of which the candidates are the most promising; 0 takes the most probable"
+    )
+    temperature: float = _positive(0.01, "of the softmax that turns the candidates' scores into a target")
+    matching_scale: float = _at_least(
+        0, 1.0, "weight of the target's cross-entropy (lambda1); 0 leaves the matcher out"
+    )
+    combine: Literal["scores", "losses"] = _option(
+        "scores", "'scores': one target of the summed scores; 'losses': one cross-entropy for each guide"
+    )
+    fusion_scale: float = _share(0.99, "the search sees p**fusion_scale * p0**(1 - fusion_scale)")
+    repetition_penalty: float = _positive(1.0, "of each of the last four tokens; 1 is off")
+    end_token: str = _text(".", "what ends a caption, as the language model's own end token does")
+    end_boost: float = _positive(1.01, "of the end token, from the second token on")
+    start_penalty: float = _positive(1.6, "of the end token as first token")
+    forbidden_tokens: tuple[int, ...] = _option(
+        (), "ids of tokens that are penalised", "token ids, 0 or more", lambda ids: all(i >= 0 for i in ids)
+    )
+    forbidden_penalty: float = _positive(20.0, "of the forbidden tokens")
 
     @property
     def end_tokens(self) -> tuple[str, ...]:
         return (self.end_token,)
 
-    def room(self, length: int) -> int:
-        """Tokens that may follow a prompt of `length` tokens."""
-        return self.max_new_tokens
-
-    def reach(self, share: float) -> float:
-        """How far behind the best match a text may lie and still gain `share` of the target through the classifier."""
-        if self.combine == "losses":
-            return math.inf
-        return self.classifier_scale + self.temperature * math.log(1 / share)
+    @property
+    def uses_matcher(self) -> bool:
+        return self.matching_scale > 0
 
 
-@dataclass(frozen=True, kw_only=True)
+@_options
 class SteeringOptions(GuidanceOptions):
-    """Gradient steering of the language model's context (METHODS 1; arXiv 2309.03884 and 2501.03183).
+    """Gradient steering of the language model's cache (docs/METHODS.md, 1 and 2; arXiv 2309.03884, 2501.03183).
 
-    `num_iterations=0` decodes without guidance.
+    The defaults are the settings of the authors' released runs.
     """
 
-    num_iterations: int = _at_least(0, 3)  # gradient steps per token
-    step_size: float = _positive(0.3)
-    step_schedule: Literal["constant", "linear"] = "constant"  # linear: the step falls to nothing over the iterations
-    gradient_norm_power: float = _at_least(0, 0.9)  # a gradient g becomes g / ||g||**power
-    kl_scale: float = _at_least(0, 0.2)  # lambda0: weight of KL(guided || unguided)
+    num_iterations: int = _at_least(0, 3, "gradient steps per token; 0 decodes without guidance")
+    step_size: float = _positive(0.3, "of a gradient step")
+    step_schedule: Literal["constant", "linear"] = _option(
+        "constant", "'linear': the step falls to nothing over the iterations"
+    )
+    gradient_norm_power: float = _at_least(0, 0.9, "a gradient g becomes g / ||g||**power")
+    kl_scale: float = _at_least(0, 0.2, "weight of KL(guided || unguided) (lambda0)")
 
 
-@dataclass(frozen=True, kw_only=True)
+@_options
 class ProximalOptions(GuidanceOptions):
-    """Steering without gradients: each token's distribution in closed form (METHODS 4)."""
+    """Steering without gradients: each token's distribution in closed form (docs/METHODS.md, 4)."""
 
-    kappa: float = _positive(0.6)  # weight of KL(guided || unguided): small follows the target, large the model
+    kappa: float = _positive(0.6, "weight of KL(guided || unguided): small follows the target, large the model")
 
 
-@dataclass(frozen=True, kw_only=True)
+@_options
 class MagicOptions(DecodingOptions):
-    """ZerAuCap: keywords in the prompt, and MAGIC search, which adds up scores token by token (METHODS 3).
+    """ZerAuCap: keywords in the prompt, and MAGIC search, which adds up scores (docs/METHODS.md, 3).
 
-    The defaults are the settings of the authors' released runs (arXiv 2311.08396). The classifier's probability, which
-    they do not have, is added to a candidate's score `classifier_scale` times.
+    The defaults are the settings of the authors' released runs (arXiv 2311.08396), who have no classifier.
     """
 
-    prompt: str = "This is a sound of "
-    prompt_in_text: bool = False
-    num_keywords: int = _at_least(0, 2)
-    num_candidates: int = _at_least(1, 45)
-    classifier_scale: float = _at_least(0, 0.0)
-    alpha: float = _option(0.0, "between 0 and 1", lambda value: 0 <= value <= 1)  # weight against repetition
-    beta: float = _at_least(0, 0.5)  # weight of the match
-    logit_scale: float = _positive(10.0)  # of the cosines in their softmax over the candidates
-    max_length: int = _at_least(2, 78)  # tokens, prompt included
-    end_tokens: tuple[str, ...] = _option((".", "!", "?"), "texts, at least one", lambda texts: texts and all(texts))
-    end_penalty: float = _at_least(0, 0.1)  # a factor of ending tokens' scores, times the number of tokens so far
-    min_p: ClassVar[float] = 0.0
-    beam_size: ClassVar[int] = 1
+    prompt: str = _option("This is a sound of ", "what stands before the caption")
+    prompt_in_text: bool = _option(False, "the prompt is part of what a reader sees and of the texts that are scored")
+    num_keywords: int = _at_least(0, 2, "names that fit the source best, put before the prompt")
+    num_candidates: int = _at_least(1, 45, "tokens whose texts are scored; at most the vocabulary")
+    classifier_scale: float = _at_least(0, 0.0, "weight of the classifier's probability in a candidate's score")
+    alpha: float = _share(0.0, "weight against repetition")
+    beta: float = _at_least(0, 0.5, "weight of the match; 0 leaves the matcher out")
+    logit_scale: float = _positive(10.0, "of the cosines in their softmax over the candidates")
+    max_new_tokens: int = _at_least(1, 78, "tokens of the caption at most")
+    max_length: int = _at_least(0, 78, "tokens of prompt and caption together at most; 0 sets no limit")
+    end_tokens: tuple[str, ...] = _option(
+        (".", "!", "?"), "what ends a caption", "texts, at least one", lambda texts: texts and all(texts)
+    )
+    end_penalty: float = _at_least(0, 0.1, "a factor of ending tokens' scores, times the number of tokens so far")
 
-    def room(self, length: int) -> int:
-        """Tokens that may follow a prompt of `length` tokens.
-
-        Raises:
-            InvalidOption: the prompt leaves none.
-        """
-        if length >= self.max_length:
-            raise InvalidOption(f"max_length={self.max_length}: the prompt has {length} tokens; allow for more")
-        return self.max_length - length
-
-    def reach(self, share: float) -> float:
-        return math.inf
+    @property
+    def uses_matcher(self) -> bool:
+        return self.beta > 0
 
 
+@cache  # 5 ms, and options are overridden call by call
 def _types(options: type) -> dict[str, type]:
     return typing.get_type_hints(options)
 
@@ -210,6 +235,8 @@ def _typed(name: str, value, kind):
         elif kind is float:
             if math.isfinite(value):
                 return float(value)
+        elif typing.get_origin(kind) is not tuple:
+            return value  # of a type that a subclass brings
         elif not isinstance(value, str):
             return tuple(_typed(name, item, typing.get_args(kind)[0]) for item in value)
     except (TypeError, ValueError, OverflowError):

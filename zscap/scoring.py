@@ -2,7 +2,7 @@
 
 What each saving rests on: a text's embedding and its probability depend on neither source nor iteration, so they are
 kept from clip to clip; within one token, scores are looked up by token id; and a classifier that adds at most
-`classifier_scale` need not be asked about a text that lies further behind.
+`classifier_scale` need not be asked about a text that lies further behind (docs/METHODS.md, section 5).
 """
 
 from __future__ import annotations
@@ -17,8 +17,6 @@ from .options import DecodingOptions
 from .roles import Classifier, Matcher
 
 REMEMBERED = 20_000  # texts: their embeddings take 80 MB at d = 1024
-# A candidate of a smaller share of the target changes nothing in float32, which resolves 6e-8, nor in a caption.
-NEGLIGIBLE = 1e-12
 
 
 class Remembered:
@@ -51,7 +49,7 @@ class Remembered:
 
 
 class Scorer:
-    """Scores continuations `text + piece`: how well each fits its source, and the classifier's probability.
+    """How well texts fit a source, and the classifier's probabilities of them.
 
     One scorer serves all batches and calls of a captioner, since texts return.
 
@@ -66,73 +64,87 @@ class Scorer:
         self.probabilities = None if classifier is None else Remembered(classifier.probability)
         self._token_embeddings: Tensor | None = None  # of tokens' own texts, (vocabulary, d), NaN where not yet known
 
-    def begin_token(self, texts: list[str], sources: Tensor | None, options: DecodingOptions) -> None:
-        """Sets the texts to be continued, one per row.
-
-        sources : Tensor, shape = (rows, d), embedding of what each text is about; None without a matcher
-        """
-        self.texts = texts
-        self.strip = not options.prompt_in_text
-        self.sources = sources
-        self.classifies = self.probabilities is not None and options.classifier_scale > 0
-        self.reach = options.reach(NEGLIGIBLE)
-        shape, device = (len(texts), self.language_model.vocabulary_size), self.language_model.device
-        self.matching = torch.full(shape, torch.nan, device=device)
-        self.probability = torch.full(shape, torch.nan, device=device)
-
-    @property
-    def has_guides(self) -> bool:
-        return self.embeddings is not None or self.classifies
-
     def fit(self, texts: list[str], sources: Tensor) -> Tensor:
         """Cosine of each text, (n,), with its source, (n, d), or with the one source of all, (d,)."""
         # Sums of products rather than a matrix product, which rounds with the number of rows.
         return (self.embeddings(texts).to(sources) * sources).sum(-1)
 
-    def __call__(self, candidates: Tensor, possible: Tensor) -> tuple[Tensor | None, Tensor | None]:
-        """Cosines with the row's source and probabilities of the wanted property, each of shape (rows, k).
+    def token_embeddings(self, tokens: Tensor) -> Tensor:
+        """Embeddings of tokens' own texts, shape = (rows, k, d), of token ids, shape = (rows, k)."""
+        new = tokens.unique()
+        if self._token_embeddings is not None:
+            new = new[self._token_embeddings[new, 0].isnan()]
+        if len(new):
+            pieces = [self.language_model.pieces[token] for token in new.tolist()]
+            embeddings = self.embeddings.function([piece.strip() or piece for piece in pieces]).to(tokens.device)
+            if self._token_embeddings is None:
+                shape = self.language_model.vocabulary_size, embeddings.shape[1]
+                self._token_embeddings = embeddings.new_full(shape, torch.nan)
+            self._token_embeddings[new] = embeddings
+        return self._token_embeddings[tokens]
+
+
+class CandidateScorer:
+    """Scores of one token's candidates, the texts `text + piece`; one row per text that is continued.
+
+    Args:
+        scorer: remembers texts from token to token.
+        texts: what is continued.
+        sources: Tensor, shape = (rows, d), embedding of what each text is about; None without a matcher.
+        options: say which guides count, and whether texts carry the prompt.
+    """
+
+    def __init__(self, scorer: Scorer, texts: list[str], sources: Tensor | None, options: DecodingOptions):
+        self.scorer = scorer
+        self.texts = texts
+        self.sources = sources
+        self.matches = scorer.embeddings is not None and options.uses_matcher
+        self.classifies = scorer.probabilities is not None and options.classifier_scale > 0
+        self._strip = not options.prompt_in_text
+        shape, device = (len(texts), scorer.language_model.vocabulary_size), scorer.language_model.device
+        self._matching = torch.full(shape, torch.nan, device=device)
+        self._probability = torch.full(shape, torch.nan, device=device)
+
+    @property
+    def has_guides(self) -> bool:
+        return self.matches or self.classifies
+
+    def __call__(self, candidates: Tensor, possible: Tensor, bound: float) -> tuple[Tensor | None, Tensor | None]:
+        """Cosines with the row's source and probabilities of the wanted property, each of shape = (rows, k).
 
         Args:
             candidates: Tensor, shape = (rows, k), token ids.
             possible: bool Tensor, shape = (rows, k), which of them to score.
+            bound: the classifier is not asked about texts whose cosine lies further behind the best one.
 
         Returns:
-            NaN stands for what is not known: where `possible` is False, and for the probability also where the text
-            fits so badly that its share of the target is under `NEGLIGIBLE` whatever the classifier says.
+            None for a guide that does not count; NaN for what was not asked for.
         """
         matching = probability = None
-        if self.embeddings is not None:
-            match = lambda rows, texts: self.fit(texts, self.sources[rows])  # noqa: E731
-            matching = self._looked_up(self.matching, candidates, possible, match)
+        if self.matches:
+            fit = lambda rows, texts: self.scorer.fit(texts, self.sources[rows])  # noqa: E731
+            matching = self._looked_up(self._matching, candidates, possible, fit)
             best = matching.where(possible, -torch.inf).amax(-1, keepdim=True)
-            possible = possible & (matching >= best - self.reach)
+            possible = possible & (matching >= best - bound)
         if self.classifies:
-            classify = lambda _, texts: self.probabilities(texts)  # noqa: E731
-            probability = self._looked_up(self.probability, candidates, possible, classify)
+            classify = lambda _, texts: self.scorer.probabilities(texts)  # noqa: E731
+            probability = self._looked_up(self._probability, candidates, possible, classify)
             probability = probability.where(possible, torch.nan)
         return matching, probability
 
     def preview(self, tokens: Tensor) -> Tensor:
         """Cosine of each token's own text with the row's source, (rows, k), of token ids, (rows, k)."""
-        if self._token_embeddings is None:
-            shape = self.language_model.vocabulary_size, self.sources.shape[1]
-            self._token_embeddings = torch.full(shape, torch.nan, device=tokens.device)
-        new = tokens[self._token_embeddings[tokens, 0].isnan()].unique()
-        if len(new):
-            pieces = [self.language_model.pieces[token] for token in new.tolist()]
-            texts = [piece.strip() or piece for piece in pieces]
-            self._token_embeddings[new] = self.embeddings.function(texts).to(self._token_embeddings)
-        return (self._token_embeddings[tokens] * self.sources[:, None]).sum(-1)
+        return (self.scorer.token_embeddings(tokens).to(self.sources) * self.sources[:, None]).sum(-1)
 
     def _looked_up(self, table: Tensor, candidates: Tensor, wanted: Tensor, function) -> Tensor:
         """Values of the candidates, (rows, k), from a table (rows, vocabulary) in which those wanted are filled in."""
-        rows, places = torch.nonzero(wanted & table.gather(1, candidates).isnan(), as_tuple=True)
+        rows, columns = torch.nonzero(wanted & table.gather(1, candidates).isnan(), as_tuple=True)
         if len(rows):
-            tokens = candidates[rows, places]
+            tokens = candidates[rows, columns]
             texts = [self._continued(*pair) for pair in zip(rows.tolist(), tokens.tolist(), strict=True)]
             table[rows, tokens] = function(rows, texts).to(table)
         return table.gather(1, candidates)
 
     def _continued(self, row: int, token: int) -> str:
-        text = self.texts[row] + self.language_model.pieces[token]
-        return text.lstrip() if self.strip else text
+        text = self.texts[row] + self.scorer.language_model.pieces[token]
+        return text.lstrip() if self._strip else text

@@ -8,19 +8,33 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from .language_models.causal import Context, State
+from .errors import ZscapError
+from .language_models.causal import Cache, State
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """A source to be captioned: where its caption belongs, and how its text begins."""
+    """A caption to be made.
 
-    place: int
-    prompt: str
-    state: State  # one row
-    max_new_tokens: int
-    embedding: Tensor | None = None  # the source's, (d,); None without a matcher
-    drawing: torch.Generator | None = None  # of a draft whose tokens are drawn; None takes the most probable
+    Attributes:
+        index: of the source among all sources.
+        source: its name.
+        prompt: how the text begins, keywords included.
+        state: one row; None where there is an error.
+        max_new_tokens: of the caption.
+        embedding: Tensor, shape = (d,), the source's; None without a matcher.
+        generator: of a draft whose tokens are drawn; None takes the most probable.
+        error: why there will be no caption.
+    """
+
+    index: int
+    source: str
+    prompt: str = ""
+    state: State | None = None
+    max_new_tokens: int = 0
+    embedding: Tensor | None = None
+    generator: torch.Generator | None = None
+    error: ZscapError | None = None
 
 
 @dataclass(frozen=True)
@@ -30,7 +44,7 @@ class Hypothesis:
     tokens: tuple[int, ...] = ()
     guided: float = 0.0  # under the guided distribution
     unguided: float = 0.0  # under the language model alone
-    row: int | None = None  # where it stands in the batch, None once it has ended
+    row: int | None = None  # in the batch, None once it has ended
 
     @property
     def score(self) -> float:
@@ -58,20 +72,21 @@ class BeamSearch:
         self.rows: list[tuple[Task, tuple[int, ...]]] = []
 
     def begin(self, tasks: Iterable[Task]) -> None:
-        """Tasks whose texts begin, one row each after those that are there."""
+        """Tasks whose texts begin, one row each after those that are there; without a state, they have ended."""
         for task in tasks:
-            self.beams[task] = [Hypothesis(row=len(self.rows))]
-            self.rows.append((task, ()))
+            self.beams[task] = [] if task.state is None else [Hypothesis(row=len(self.rows))]
+            self.rows += [(task, ())] * len(self.beams[task])
 
-    def advance(self, state: State, cache: Context, log_p: Tensor, log_p0: Tensor) -> State:
+    def advance(self, state: State, cache: Cache, log_p: Tensor, log_p0: Tensor) -> State:
         """The state of the rows that go on, each one token longer.
 
-        cache : keys and values of all of the state's tokens
-        log_p, log_p0 : Tensors, shape = (rows, vocabulary), guided and unguided log-probabilities
+        Args:
+            cache: keys and values of all of the state's tokens.
+            log_p, log_p0: Tensors, shape = (rows, vocabulary), guided and unguided log-probabilities.
         """
-        log_p = self._drawn(log_p)
-        best = log_p.topk(min(self.beam_size, log_p.shape[1]))
-        columns = best.indices, best.values, log_p0.gather(1, best.indices)
+        drawn = self._with_noise(log_p)
+        best = drawn.topk(min(self.beam_size, log_p.shape[1])).indices
+        columns = best, log_p.gather(1, best), log_p0.gather(1, best)
         extensions = list(zip(*(column.tolist() for column in columns), strict=True))
         self.rows, kept, tokens = [], [], []
         for task, beam in self.beams.items():
@@ -81,13 +96,16 @@ class BeamSearch:
                     pool += [
                         Hypothesis((*old.tokens, token), old.guided + p, old.unguided + p0, old.row)
                         for token, p, p0 in zip(*extensions[old.row], strict=True)
+                        if p > -torch.inf  # a wide beam reaches tokens that are not possible
                     ]
             beam[:] = sorted(pool, key=lambda hypothesis: -hypothesis.score)[: self.beam_size]
-            for place, hypothesis in enumerate(beam):
+            for number, hypothesis in enumerate(beam):
+                if hypothesis.row is None:
+                    continue
                 if hypothesis.tokens[-1] in self.end_ids or len(hypothesis.tokens) == task.max_new_tokens:
-                    beam[place] = replace(hypothesis, row=None)
+                    beam[number] = replace(hypothesis, row=None)
                 else:
-                    beam[place] = replace(hypothesis, row=len(kept))
+                    beam[number] = replace(hypothesis, row=len(kept))
                     kept.append(hypothesis.row)
                     tokens.append(hypothesis.tokens[-1])
                     self.rows.append((task, hypothesis.tokens))
@@ -98,13 +116,14 @@ class BeamSearch:
             cache,
         )
 
-    def _drawn(self, log_p: Tensor) -> Tensor:
+    def _with_noise(self, log_p: Tensor) -> Tensor:
         """With Gumbel noise in the rows of drafts: there the largest is a draw from the distribution."""
-        log_p = log_p.clone()
-        for row, (task, _) in enumerate(self.rows):
-            if task.drawing is not None:
-                uniform = torch.rand(log_p.shape[1], generator=task.drawing, dtype=torch.float64)
-                log_p[row] = log_p[row] / self.temperature - uniform.log().neg().log().to(log_p)
+        drafts = [(row, task.generator) for row, (task, _) in enumerate(self.rows) if task.generator is not None]
+        if drafts:
+            log_p = log_p.clone()
+        for row, generator in drafts:
+            uniform = torch.rand(log_p.shape[1], generator=generator, dtype=torch.float64)
+            log_p[row] = log_p[row] / self.temperature - uniform.log().neg().log().to(log_p)
         return log_p
 
     def ended(self) -> list[tuple[Task, list[Hypothesis]]]:

@@ -1,19 +1,32 @@
 """Ways to bend the next-token distribution; the class of the options says which one runs."""
 
+from functools import singledispatch
+
 from torch import Tensor
 
+from ..errors import InvalidOption
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
-from .magic import magic
+from . import magic, proximal, steering
 from .proposal import Iteration, Proposal
-from .proximal import propose
-from .steering import steer
-from .target import candidates_of, targets_of
 
-GUIDANCE = {SteeringOptions: steer, ProximalOptions: propose, MagicOptions: magic}
-
-__all__ = ["GUIDANCE", "Iteration", "Proposal", "candidates_of", "guide", "targets_of"]
+__all__ = ["Iteration", "Proposal", "guide"]
 
 
-def guide(proposal: Proposal, options: DecodingOptions) -> Tensor:
-    """What the search sees of the next token: log-probabilities, shape (rows, vocabulary)."""
-    return GUIDANCE[type(options)](proposal, options)
+@singledispatch
+def guide(options: DecodingOptions, proposal: Proposal) -> Tensor:
+    """What the search sees of the next token: log-probabilities, shape = (rows, vocabulary).
+
+    `guide.register(MyOptions, function)` adds a way of guidance; it also runs for classes derived from MyOptions.
+
+    Raises:
+        InvalidOption: no guidance is registered for options of this class.
+    """
+    raise InvalidOption(
+        f"options={type(options).__name__}: no guidance belongs to this class; derive it from SteeringOptions, "
+        "ProximalOptions or MagicOptions, or name its own with zscap.guidance.guide.register"
+    )
+
+
+guide.register(SteeringOptions, steering.guide)
+guide.register(ProximalOptions, proximal.guide)
+guide.register(MagicOptions, magic.guide)

@@ -1,4 +1,4 @@
-"""Factors on the logits of single tokens: repeated, ending, forbidden (METHODS 1, step 4)."""
+"""Factors on the logits of single tokens: repeated, ending, forbidden (docs/METHODS.md, section 1)."""
 
 from __future__ import annotations
 
@@ -7,27 +7,35 @@ import math
 import torch
 from torch import Tensor
 
+from ..language_models.causal import State
 from ..options import GuidanceOptions
+from .proposal import Proposal
 
 REPETITION_WINDOW = 4  # tokens, prompt included
 
 
-def penalise(
-    logits: Tensor, tokens: Tensor, padding: Tensor, first: Tensor, end_id: int, options: GuidanceOptions
-) -> Tensor:
-    """New logits with the penalties of `options`, factor by factor as in the authors' released code.
+def finished(logits: Tensor, proposal: Proposal, options: GuidanceOptions) -> Tensor:
+    """Log-probabilities that the search sees, from guided logits: penalised, then mixed with the unguided ones.
 
-    logits : Tensor, shape = (rows, vocabulary)
-    tokens : Tensor, shape = (rows, length), prompt included
-    padding : Tensor, shape = (rows,), how many tokens at the left of each row are no part of its text
-    first : bool Tensor, shape = (rows,), whether it is the first token to be generated
+    Args:
+        logits: Tensor, shape = (rows, vocabulary); so is the result.
     """
-    window = tokens[:, -REPETITION_WINDOW:]
-    places = torch.arange(tokens.shape[1] - window.shape[1], tokens.shape[1], device=tokens.device)
-    recent = window.where(places >= padding[:, None], tokens[:, -1:])
+    end_id, *_ = proposal.language_model.end_ids(options.end_tokens)
+    log_p = penalised(logits, proposal.state, end_id, options).log_softmax(-1)
+    log_p = options.fusion_scale * log_p + (1 - options.fusion_scale) * proposal.log_p
+    return log_p.where(proposal.possible, -torch.inf).log_softmax(-1)
+
+
+def penalised(logits: Tensor, state: State, end_id: int, options: GuidanceOptions) -> Tensor:
+    """New logits, shape = (rows, vocabulary), factor by factor as in the authors' released code."""
+    window = state.tokens[:, -REPETITION_WINDOW:]
+    positions = torch.arange(-window.shape[1], 0, device=window.device) + state.tokens.shape[1]
+    recent = window.where(positions >= state.padding[:, None], state.last)
     logits = logits.scatter(1, recent, _divided(logits.gather(1, recent), options.repetition_penalty))
     end = logits[:, end_id]
-    logits[:, end_id] = torch.where(first, _divided(end, options.start_penalty), _divided(end, 1 / options.end_boost))
+    logits[:, end_id] = torch.where(
+        state.generated == 0, _divided(end, options.start_penalty), _divided(end, 1 / options.end_boost)
+    )
     forbidden = list(options.forbidden_tokens)
     logits[:, forbidden] = _divided(logits[:, forbidden], options.forbidden_penalty)
     return logits
@@ -39,7 +47,8 @@ def plausible(log_p0: Tensor, min_p: float) -> Tensor:
     Guidance moves a whole distribution, and with it tokens that make no word; this keeps the text in the language
     (min-p of arXiv 2407.01082; the plausibility constraint of contrastive decoding, arXiv 2210.15097).
 
-    log_p0 : Tensor, shape = (rows, vocabulary); so is the bool result
+    Args:
+        log_p0: Tensor, shape = (rows, vocabulary); so is the bool result.
     """
     return log_p0 >= log_p0.amax(-1, keepdim=True) + math.log(min_p) if min_p > 0 else torch.ones_like(log_p0).bool()
 

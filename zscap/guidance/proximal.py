@@ -1,4 +1,4 @@
-"""Proximal steering: the distribution that gradient steering only approaches, in closed form (METHODS 4)."""
+"""Proximal steering: the distribution that gradient steering only approaches, in closed form (docs/METHODS.md, 4)."""
 
 from __future__ import annotations
 
@@ -8,25 +8,26 @@ import torch
 from torch import Tensor
 
 from ..options import ProximalOptions
+from .penalties import finished
 from .proposal import Proposal
-from .target import candidates_of, targets_of
+from .target import scored, targets_of
 
 NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten are taken
 
 
-def propose(proposal: Proposal, options: ProximalOptions) -> Tensor:
-    """Log-probabilities of the next token, shape (rows, vocabulary): no second forward, no backward.
+def guide(options: ProximalOptions, proposal: Proposal) -> Tensor:
+    """Log-probabilities of the next token, shape = (rows, vocabulary): no second forward, no backward.
 
     Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kappa KL(p || p0) over distributions p, the
     objective of gradient steering. Without a guide p is p0.
     """
     if not proposal.scorer.has_guides:
-        return proposal.finish(proposal.logits, options)
-    look = proposal.look(proposal.log_p, candidates_of(proposal, proposal.log_p, options))
+        return finished(proposal.logits, proposal, options)
+    iteration = scored(proposal, proposal.log_p, options)
     target = torch.zeros_like(proposal.log_p)
-    for weight, share in targets_of(look, options):
-        target.scatter_add_(1, look.candidates, weight * share.to(target))
-    return proposal.finish(solve(proposal.log_p, target, options.kappa), options)
+    for weight, share in targets_of(iteration, options):
+        target.scatter_add_(1, iteration.candidates, weight * share.to(target))
+    return finished(solve(proposal.log_p, target, options.kappa), proposal, options)
 
 
 def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:
@@ -43,9 +44,9 @@ def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:
     Returns:
         Tensor, shape = (rows, vocabulary), log-probabilities in log_p0's dtype; computed in float64.
     """
-    wanted, places = target.topk(max(1, int((target > 0).sum(-1).max())))
-    before = log_p0.gather(1, places).double()
-    others = log_p0.scatter(1, places, -torch.inf).double().logsumexp(-1, keepdim=True)
+    wanted, tokens = target.topk(max(1, int((target > 0).sum(-1).max())))
+    before = log_p0.gather(1, tokens).double()
+    others = log_p0.scatter(1, tokens, -torch.inf).double().logsumexp(-1, keepdim=True)
     ratio = wanted.double().log() - before - math.log(kappa)  # a logarithm: exp(m) / p0 would overflow
     m = torch.zeros_like(others)
     for _ in range(NEWTON_STEPS):
@@ -57,7 +58,7 @@ def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:
         m = m + excess / slope
         if excess.abs().max() < 1e-14:
             break
-    return (log_p0 - m).scatter(1, places, before + w - m).log_softmax(-1).to(log_p0)
+    return (log_p0 - m).scatter(1, tokens, before + w - m).log_softmax(-1).to(log_p0)
 
 
 def lambert_w_of_exp(x: Tensor) -> Tensor:

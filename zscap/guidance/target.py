@@ -2,42 +2,58 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
 from ..options import GuidanceOptions
 from .proposal import Iteration, Proposal
 
+# A candidate of a smaller share of the target changes nothing in float32, which resolves 6e-8, nor in a caption.
+NEGLIGIBLE = 1e-12
+
+
+def scored(proposal: Proposal, log_p: Tensor, options: GuidanceOptions) -> Iteration:
+    """The candidates under log_p, shape = (rows, vocabulary), and their scores."""
+    return proposal.score(log_p, candidates_of(proposal, log_p, options), bound(options))
+
 
 def candidates_of(proposal: Proposal, log_p: Tensor, options: GuidanceOptions) -> Tensor:
-    """Ids of the tokens whose texts are to be scored under log_p, (rows, vocabulary): shape (rows, k).
+    """Ids of the tokens whose texts are to be scored under log_p, (rows, vocabulary): shape = (rows, k).
 
     They are the most probable, as in the papers. With `num_previewed` they are the most promising of so many: a token's
     promise is log p + cos(a, its own text) / temperature, which costs next to nothing, as tokens' own texts are
     embedded once and for all.
     """
-    preview = options.num_previewed and proposal.scorer.embeddings is not None
-    values, ids = proposal.most_probable(log_p, max(options.num_candidates, options.num_previewed * bool(preview)))
-    if not preview:
+    previewed = options.num_previewed if proposal.scorer.matches else 0
+    values, ids = proposal.most_probable(log_p, max(options.num_candidates, previewed))
+    if not previewed:
         return ids
     promise = values + proposal.scorer.preview(ids).to(values) / options.temperature
     return ids.gather(1, promise.topk(min(options.num_candidates, ids.shape[1])).indices)
 
 
-def targets_of(look: Iteration, options: GuidanceOptions) -> list[tuple[float, Tensor]]:
+def bound(options: GuidanceOptions) -> float:
+    """How far behind the best match a text may lie and still gain more than a negligible share of the target."""
+    if options.combine == "losses":
+        return math.inf
+    return options.classifier_scale + options.temperature * math.log(1 / NEGLIGIBLE)
+
+
+def targets_of(iteration: Iteration, options: GuidanceOptions) -> list[tuple[float, Tensor]]:
     """Weight and target of each cross-entropy: one of the summed scores (the code), or one per guide (the paper).
 
     The targets have the candidates' shape, (rows, k).
     """
-    guides = [
-        (scale, scores)
-        for scale, scores in ((options.matching_scale, look.matching), (options.classifier_scale, look.probability))
-        if scores is not None
-    ]
+    matching, probability = iteration.matching, iteration.probability
     if options.combine == "losses":
-        return [(scale, _softmax(scores, options)) for scale, scores in guides]
-    total = sum(scores if scores is look.matching else scale * scores for scale, scores in guides)
-    return [(options.matching_scale, _softmax(total, options))]
+        guides = (options.matching_scale, matching), (options.classifier_scale, probability)
+        return [(scale, _softmax(scores, options)) for scale, scores in guides if scores is not None]
+    scores = [] if matching is None else [matching]
+    scores += [] if probability is None else [options.classifier_scale * probability]
+    # Without the matcher, its scale is no reason to leave out the classifier.
+    return [(options.matching_scale or 1.0, _softmax(sum(scores), options))]
 
 
 def _softmax(scores: Tensor, options: GuidanceOptions) -> Tensor:

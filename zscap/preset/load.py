@@ -1,17 +1,16 @@
-"""Presets: presets.toml says what each is made of; here the parts are looked for and fetched."""
+"""Presets: presets.toml says what each is made of; here it is read, and networks are looked for and fetched."""
 
 from __future__ import annotations
 
+import os
 import tomllib
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import MissingWeights, UnknownPreset, suggestion
+from ..errors import InvalidData, MissingWeights, UnknownPreset, suggestion
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
 from .places import PLACES, Part, Weights
-from .places import fetch as fetch_weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,8 +20,12 @@ if TYPE_CHECKING:
 # torch and transformers take seconds to import, and what is missing should be said at once: they are imported late.
 
 PRESETS = Path(__file__).parent / "presets.toml"
-OPTIONS = {"steering": SteeringOptions, "proximal": ProximalOptions, "magic": MagicOptions}
-ROLES = ("encoder", "matcher", "classifier", "language_model")
+OPTIONS: dict[str, type[DecodingOptions]] = {
+    "steering": SteeringOptions,
+    "proximal": ProximalOptions,
+    "magic": MagicOptions,
+}
+ROLES = ("encoder", "matcher", "classifier", "language_model")  # in the order in which they are loaded
 
 
 def load(
@@ -48,14 +51,14 @@ def load(
         InvalidOption: an unknown option, an impossible value, or a device that this machine does not have.
         MissingWeights: weights are absent or damaged; the message says how to get them.
     """
-    made = about(preset)
-    options = made.options.override(**changes)
-    faults = made.faults()
-    if faults:
-        raise MissingWeights(f"preset {preset!r} lacks {'; '.join(faults)}")
+    chosen = about(preset)
+    options = chosen.options.override(**changes)
+    problems = chosen.problems()
+    if problems:
+        raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
     from .networks import put_together
 
-    return put_together(made.parts, options, device, scoring_dtype, batch_size)
+    return put_together(chosen.parts, options, device, scoring_dtype, batch_size)
 
 
 def presets() -> pd.DataFrame:
@@ -63,43 +66,42 @@ def presets() -> pd.DataFrame:
     import pandas as pd
 
     rows = []
-    for name, made in _presets().items():
-        faults = made.faults()
+    for name, preset in _presets().items():
+        problems = preset.problems()
         rows.append(
             {
                 "preset": name,
-                "ready": not faults,
-                "takes": " or ".join(made.takes),
-                "description": made.description,
-                "license": made.license,
-                "missing": "; ".join(faults),
+                "ready": not problems,
+                "takes": " or ".join(preset.takes),
+                "description": preset.description,
+                "license": preset.license,
+                "missing": "; ".join(problems),
             }
         )
     return pd.DataFrame(rows).set_index("preset")
 
 
 def about(preset: str) -> Preset:
-    """What presets.toml says of a preset.
+    """What presets.toml, or the user's own file, says of a preset.
 
     Raises:
         UnknownPreset: no such name.
+        InvalidData: the user's file is not what it should be.
     """
-    if preset not in _presets():
-        raise UnknownPreset(f"unknown preset {preset!r}: {suggestion(preset, _presets())}")
-    return _presets()[preset]
+    known = _presets()
+    if preset not in known:
+        raise UnknownPreset(f"unknown preset {preset!r}: {suggestion(preset, known)}")
+    return known[preset]
 
 
 def downloads(preset: str) -> list[Weights]:
-    """What `zscap fetch` would download for a preset; `told` says what it is, how large, and under which licence.
+    """What `zscap fetch` would download for a preset.
 
     Raises:
         UnknownPreset: no such name.
     """
-    return [
-        part.weights
-        for part in about(preset).parts.values()
-        if hasattr(part.weights, "fetch") and part.weights.fault(preset) is not None
-    ]
+    weights = [part.weights for part in about(preset).parts.values()]
+    return [each for each in weights if each.downloadable and each.problem(preset) is not None]
 
 
 def fetch(preset: str) -> None:
@@ -107,41 +109,58 @@ def fetch(preset: str) -> None:
 
     Raises:
         UnknownPreset: no such name.
-        MissingWeights: a server cannot be reached.
+        MissingWeights: a server cannot be reached, or sends something else.
     """
     for weights in downloads(preset):
-        fetch_weights(weights)
+        weights.fetch()
 
 
 @dataclass(frozen=True)
 class Preset:
+    """What a preset is made of.
+
+    Attributes:
+        takes: kinds of source: audio, image, video.
+        parts: networks by role, in the order in which they are loaded.
+    """
+
     name: str
     description: str
-    takes: list[str]  # kinds of source: audio, image, video
+    takes: list[str]
     license: str
     options: DecodingOptions
-    parts: dict[str, Part]  # by role, in the order in which they are loaded
+    parts: dict[str, Part]
 
-    def faults(self) -> list[str]:
-        """What keeps the preset from being loaded; reads every file that ships, to check it."""
-        faults = (part.weights.fault(self.name) for part in self.parts.values())
-        return [fault for fault in faults if fault is not None]
+    def problems(self) -> list[str]:
+        """What keeps the preset from being loaded; every file that ships is read, to check it."""
+        problems = (part.weights.problem(self.name) for part in self.parts.values())
+        return [problem for problem in problems if problem is not None]
 
 
-@cache
 def _presets() -> dict[str, Preset]:
-    table = tomllib.loads(PRESETS.read_text())
+    """zscap's own presets, and those of the file that $ZSCAP_PRESETS names."""
+    table = tomllib.loads(PRESETS.read_text(encoding="utf-8"))
+    own = os.environ.get("ZSCAP_PRESETS")
+    if own:
+        try:
+            table |= tomllib.loads(Path(own).read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise InvalidData(f"ZSCAP_PRESETS={own}: not a readable toml file ({error}); mend or unset it") from None
     return {name: _read(name, entry, table) for name, entry in table.items()}
 
 
 def _read(name: str, entry: dict, table: dict) -> Preset:
     parts = {}
-    for role in ROLES:
-        made = entry.get(role)
-        if isinstance(made, str):  # the same as another preset's
-            made = table[made][role]
-        if made is not None:
-            place = {key: value for key, value in made.items() if key not in ("network", "place", "dtype")}
-            parts[role] = Part(made["network"], PLACES[made["place"]](**place), made.get("dtype", "float32"))
-    options = OPTIONS[entry["guidance"]](**entry["options"])
-    return Preset(name, entry["description"], entry["takes"], entry["license"], options, parts)
+    try:
+        for role in ROLES:
+            made = entry.get(role)
+            if isinstance(made, str):  # the same as another preset's
+                made = table[made][role]
+            if made is not None:
+                weights = {key: value for key, value in made.items() if key not in ("network", "place", "dtype")}
+                parts[role] = Part(made["network"], PLACES[made["place"]](**weights), made.get("dtype", "float32"))
+        options = OPTIONS[entry["guidance"]](**entry.get("options", {}))
+        return Preset(name, entry["description"], entry["takes"], entry["license"], options, parts)
+    except (LookupError, TypeError, AttributeError) as error:
+        reason = f"no {error}" if isinstance(error, LookupError) else str(error)
+        raise InvalidData(f"preset {name!r}: {reason}; see {PRESETS} for examples") from None

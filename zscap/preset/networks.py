@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Callable
 
 import torch
-from transformers import AutoModelForCausalLM, AutoProcessor, AutoTokenizer, WhisperForConditionalGeneration
 from transformers.utils import logging as transformers_logging
 
 from ..captioner import Captioner
-from ..classifiers.embedding import EmbeddingClassifier
-from ..classifiers.text import TextClassifier
 from ..errors import InvalidOption
-from ..files import data_folder
-from ..keywords import read_keywords
-from ..language_models.captioners import captioner_model
-from ..language_models.causal import LanguageModel
-from ..language_models.prefix import PrefixLanguageModel
-from ..matchers import CLAP, EmbeddedMatcher, ImageBind
-from ..matchers.scenes import SceneMatcher
 from ..options import DecodingOptions
-from .places import Part, Weights
+from .places import Part
 
-AUDIOSET = Path("audioset", "class_labels_indices.csv")  # below the data folder
+# Each network's module is imported when a preset has it: a start should not take longer for what it does not use.
 
 
 def put_together(
@@ -30,15 +20,15 @@ def put_together(
 ) -> Captioner:
     """A captioner of networks by role, each loaded after those it needs; the rest is as for `zscap.load`."""
     _check_device(device)
-    if device.startswith("mps") and scoring_dtype is None:
-        scoring_dtype = "float32"  # mps knows no float64
+    mps = device.startswith("mps")  # it knows no float64
+    scoring_dtype = scoring_dtype or ("float32" if mps else None)
     scoring = {"device": device} | ({} if scoring_dtype is None else {"dtype": _dtype(scoring_dtype)})
-    if options.num_keywords and not options.keywords and (data_folder() / AUDIOSET).is_file():
-        options = options.override(keywords=read_keywords(data_folder() / AUDIOSET))
     transformers_logging.disable_progress_bar()  # a second's work; the bar would end up in captions' output
     networks: dict = {}
     for role, part in parts.items():
-        networks[role] = NETWORKS[part.network](part, networks, device if role == "language_model" else scoring)
+        writes = {"device": device, "dtype": "float32" if mps else part.dtype}
+        settings = writes if role == "language_model" else scoring
+        networks[role] = NETWORKS[part.network](part, networks, settings)
     networks.pop("encoder", None)
     return Captioner(networks.pop("language_model"), **networks, options=options, batch_size=batch_size)
 
@@ -57,50 +47,73 @@ def _dtype(name: str) -> torch.dtype:
     return getattr(torch, name)
 
 
-def _causal(part: Part, networks: dict, device: str) -> LanguageModel:
-    settings = _where(part.weights)
-    model = AutoModelForCausalLM.from_pretrained(dtype=_lm_dtype(part, device), **settings)
-    return LanguageModel(model.to(device), AutoTokenizer.from_pretrained(**settings))
+def _causal(part: Part, networks: dict, settings: dict):
+    from ..language_models.causal import LanguageModel
+
+    return LanguageModel.load(part.weights.path, revision=part.weights.revision, **settings)
 
 
-def _prefix(part: Part, networks: dict, device: str) -> LanguageModel:
-    settings = {"language_model": part.weights.path / "language_model", "dtype": _lm_dtype(part, device)}
-    return PrefixLanguageModel.load(part.weights.path, networks["encoder"], device=device, **settings)
+def _prefix(part: Part, networks: dict, settings: dict):
+    from ..language_models.prefix import PrefixLanguageModel
+
+    folder = part.weights.path
+    return PrefixLanguageModel.load(folder, networks["encoder"], language_model=folder / "language_model", **settings)
 
 
-def _whisper(part: Part, networks: dict, device: str) -> LanguageModel:
-    settings = _where(part.weights)
-    model = WhisperForConditionalGeneration.from_pretrained(dtype=_lm_dtype(part, device), **settings)
-    return captioner_model(model.to(device), AutoProcessor.from_pretrained(**settings))
+def _whisper(part: Part, networks: dict, settings: dict):
+    from ..language_models.captioners import captioner_model
+    from ..language_models.causal import read_checkpoint
+
+    names = "WhisperForConditionalGeneration", "AutoProcessor"
+    return captioner_model(*read_checkpoint(part.weights.path, *names, revision=part.weights.revision, **settings))
 
 
-def _where(weights: Weights) -> dict:
-    revision = getattr(weights, "revision", None)
-    return {
-        "pretrained_model_name_or_path": weights.path,
-        "local_files_only": True,
-        **({} if revision is None else {"revision": revision}),
-    }
+def _embedded(part: Part, networks: dict, settings: dict):
+    from ..matchers.embedded import EmbeddedMatcher
+
+    return EmbeddedMatcher.load(part.weights.path, **settings)
 
 
-def _lm_dtype(part: Part, device: str) -> str:
-    return "float32" if device.startswith("mps") else part.dtype  # mps knows no float64
+def _scenes(part: Part, networks: dict, settings: dict):
+    from ..matchers.scenes import SceneMatcher
+
+    return SceneMatcher.load(part.weights.path, **settings)
 
 
-def _embedding_classifier(part: Part, networks: dict, scoring: dict) -> EmbeddingClassifier:
+def _imagebind(part: Part, networks: dict, settings: dict):
+    from ..matchers.imagebind import ImageBind
+
+    return ImageBind.load(part.weights.path / "imagebind_huge.pth", **settings)
+
+
+def _clap(part: Part, networks: dict, settings: dict):
+    from ..matchers.clap import CLAP
+
+    return CLAP.load(part.weights.path, revision=part.weights.revision, **settings)
+
+
+def _embedding_classifier(part: Part, networks: dict, settings: dict):
+    from ..classifiers.embedding import EmbeddingClassifier
+
     encoder = networks.get("matcher") or networks["encoder"]
-    return EmbeddingClassifier.load(part.weights.path / part.weights.file, encoder, **scoring)
+    return EmbeddingClassifier.load(part.weights.path / "classifier.safetensors", encoder, **settings)
 
 
-# How each network is read: (its part, the networks before it, where it runs) -> the network.
-NETWORKS = {
+def _text_classifier(part: Part, networks: dict, settings: dict):
+    from ..classifiers.text import TextClassifier
+
+    return TextClassifier.load(part.weights.path, **settings)
+
+
+# How each network is read: (its part, the networks before it, where and in which precision it runs) -> the network.
+NETWORKS: dict[str, Callable] = {
     "causal": _causal,
     "prefix": _prefix,
     "whisper": _whisper,
-    "embedded": lambda part, _, scoring: EmbeddedMatcher.load(part.weights.path, **scoring),
-    "scenes": lambda part, _, scoring: SceneMatcher.load(part.weights.path, **scoring),
-    "imagebind": lambda part, _, scoring: ImageBind.load(part.weights.path / "imagebind_huge.pth", **scoring),
-    "clap": lambda part, _, scoring: CLAP.load(part.weights.path, revision=part.weights.revision, **scoring),
+    "embedded": _embedded,
+    "scenes": _scenes,
+    "imagebind": _imagebind,
+    "clap": _clap,
     "embedding-classifier": _embedding_classifier,
-    "text-classifier": lambda part, _, scoring: TextClassifier.load(part.weights.path, **scoring),
+    "text-classifier": _text_classifier,
 }

@@ -1,133 +1,173 @@
-"""Where weights lie: in the package, on the hub, on another server, or in a folder that a notebook fills."""
+"""Where weights lie: in the package, on the hub, on another server, or in a folder that the user fills."""
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
-from huggingface_hub import snapshot_download, try_to_load_from_cache
-
 from ..errors import MissingWeights
-from ..files import PACKAGE
+from ..files import PACKAGE, cache_folder, download, sha256_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Packaged:
-    """A file that ships with zscap, in a folder below the package."""
+class Weights:
+    """All files of a network.
+
+    Attributes:
+        files: their names; in a dict, with what each is checked by.
+        revision: a commit, where a place has such.
+        downloadable: whether `fetch` can bring them.
+    """
+
+    files: dict | list[str]
+    revision: str | None = None
+    downloadable = False
+
+    @property
+    def path(self) -> Path | str:
+        """What a network is loaded from."""
+        raise NotImplementedError
+
+    @property
+    def description(self) -> str:
+        """What they are, how large, and under which licence."""
+        return str(self.path)
+
+    def problem(self, preset: str) -> str | None:
+        """Why they cannot be loaded, and how to get them for a preset; None where all are there and whole."""
+        raise NotImplementedError
+
+    def fetch(self) -> None:
+        """Download what is not there.
+
+        Raises:
+            MissingWeights: a server cannot be reached, or sends something else.
+        """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Packaged(Weights):
+    """Files that ship with zscap, with their sha256, in a folder below the package."""
 
     folder: str
-    file: str
-    sha256: str
 
     @property
     def path(self) -> Path:
         return PACKAGE / self.folder
 
-    def fault(self, preset: str) -> str | None:
-        """Why it cannot be loaded, and how to get it; None where it is there and whole."""
-        file = self.path / self.file
-        if not file.is_file():
-            return f"{file}: absent; install zscap again"
-        with file.open("rb") as stream:
-            if hashlib.file_digest(stream, "sha256").hexdigest() != self.sha256:
+    def problem(self, preset: str) -> str | None:
+        for name, sha256 in self.files.items():
+            file = self.path / name
+            if not file.is_file():
+                return f"{file}: absent; install zscap again"
+            if _checked_once(file, file.stat().st_size, file.stat().st_mtime_ns) != sha256:
                 return f"a whole {file}: its sha256 is not the published one; install zscap again"
         return None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hub:
-    """A repository of the Hugging Face hub at a pinned commit, read from the local cache."""
+@cache
+def _checked_once(file: Path, size: int, changed: int) -> str:
+    """The sha256 of a file, which several presets share."""
+    return sha256_of(file)
 
-    path: str
-    revision: str
-    file: str  # the weights; other files of the network are a few megabytes
+
+@dataclass(frozen=True, kw_only=True)
+class Hub(Weights):
+    """Files of a repository of the Hugging Face hub at a pinned commit, read from the local cache."""
+
+    repository: str
     gigabytes: float
     license: str
+    downloadable = True
 
     @property
-    def told(self) -> str:
-        return f"{self.path} ({self.gigabytes} GB, {self.license})"
+    def path(self) -> str:
+        return self.repository
 
-    def fault(self, preset: str) -> str | None:
-        if isinstance(try_to_load_from_cache(self.path, self.file, revision=self.revision), str):
+    @property
+    def description(self) -> str:
+        return f"{self.repository} ({self.gigabytes} GB, {self.license})"
+
+    def problem(self, preset: str) -> str | None:
+        from huggingface_hub import try_to_load_from_cache  # late: it takes a third of a second
+
+        found = (try_to_load_from_cache(self.repository, name, revision=self.revision) for name in self.files)
+        if all(isinstance(file, str) for file in found):
             return None
-        return f"{self.told}: run `zscap fetch {preset}`"
+        return f"{self.description}: run `zscap fetch {preset}`"
 
     def fetch(self) -> None:
-        snapshot_download(self.path, revision=self.revision, allow_patterns=["*.json", "*.txt", self.file])
+        from huggingface_hub import snapshot_download
+
+        patterns = ["*.json", "*.txt", *self.files]
+        try:
+            snapshot_download(self.repository, revision=self.revision, allow_patterns=patterns)
+        except OSError as error:
+            raise _undownloaded(self, error) from None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Downloaded:
-    """Files of other servers, in a folder below the working directory."""
+class Downloaded(Weights):
+    """Files of other servers, with url, sha256 and bytes, in a folder of the cache."""
 
     folder: str
-    urls: dict[str, str]  # by file name
     gigabytes: float
     license: str
+    downloadable = True
 
     @property
     def path(self) -> Path:
-        return Path(self.folder)
+        return cache_folder() / self.folder
 
     @property
-    def told(self) -> str:
-        return f"{', '.join(self.urls)} in {self.folder} ({self.gigabytes} GB, {self.license})"
+    def description(self) -> str:
+        return f"{', '.join(self.files)} in {self.path} ({self.gigabytes} GB, {self.license})"
 
-    def fault(self, preset: str) -> str | None:
-        if all((self.path / name).is_file() for name in self.urls):
-            return None
-        return f"{self.told}: run `zscap fetch {preset}`"
+    def problem(self, preset: str) -> str | None:
+        for name, published in self.files.items():
+            file = self.path / name
+            # Their sha256, which would take many seconds, was checked when they came.
+            if not file.is_file() or file.stat().st_size != published["bytes"]:
+                return f"{self.description}: run `zscap fetch {preset}`"
+        return None
 
     def fetch(self) -> None:
-        import torch  # late: it takes a second, and only a download needs it
-
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name, url in self.urls.items():
-            if not (self.path / name).is_file():
-                torch.hub.download_url_to_file(url, str(self.path / name))
+        for name, published in self.files.items():
+            try:
+                download(published["url"], self.path / name, published["sha256"])
+            except (OSError, ValueError) as error:
+                raise _undownloaded(self, error) from None
 
 
 @dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A folder below the working directory that one of the notebooks fills."""
+class Folder(Weights):
+    """Files that the user has or makes, in a folder: absolute, or below the working directory."""
 
     folder: str
-    file: str
     command: str
 
     @property
     def path(self) -> Path:
         return Path(self.folder)
 
-    def fault(self, preset: str) -> str | None:
-        if (self.path / self.file).is_file():
-            return None
-        return f"weights in {self.folder}, which you train: run `{self.command}`"
+    def problem(self, preset: str) -> str | None:
+        missing = [name for name in self.files if not (self.path / name).is_file()]
+        return f"{missing[0]} in {self.folder}, which you make: run `{self.command}`" if missing else None
 
 
-Weights = Packaged | Hub | Downloaded | Trained
-PLACES: dict[str, type[Weights]] = {"package": Packaged, "hub": Hub, "download": Downloaded, "notebook": Trained}
+PLACES: dict[str, type[Weights]] = {"package": Packaged, "hub": Hub, "download": Downloaded, "folder": Folder}
 
 
 @dataclass(frozen=True)
 class Part:
-    """A network of a preset and where its weights lie."""
+    """A network of a preset, where its weights lie, and the precision that a language model runs in."""
 
     network: str  # a key of networks.NETWORKS
     weights: Weights
-    dtype: str  # of a language model
+    dtype: str
 
 
-def fetch(weights: Weights) -> None:
-    """Download them.
-
-    Raises:
-        MissingWeights: a server cannot be reached.
-    """
-    try:
-        weights.fetch()
-    except OSError as error:
-        reason = " ".join(str(error).split())[:200]
-        raise MissingWeights(f"{weights.told}: cannot be downloaded ({reason}); check the network") from None
+def _undownloaded(weights: Weights, error: Exception) -> MissingWeights:
+    reason = " ".join(str(error).split())[:200]
+    return MissingWeights(f"{weights.description}: cannot be downloaded ({reason}); check the network")

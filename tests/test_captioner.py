@@ -1,4 +1,4 @@
-"""The loop against METHODS 1 written down plainly, and what must not change a caption."""
+"""The loop against docs/METHODS.md, 1, written down plainly, and what must not change a caption."""
 
 import pytest
 import reference
@@ -6,6 +6,7 @@ import tiny
 import torch
 
 import zscap
+from zscap.options import DecodingOptions
 
 SOURCES = [f"clip {number}" for number in range(5)]
 SETTINGS = {
@@ -129,3 +130,120 @@ def test_a_bad_source_costs_no_other(language_model):
     assert captioner([]) == []
     with pytest.raises(zscap.UnreadableSource, match="no such file"):
         captioner("bad")
+
+
+class Favourite(tiny.HashMatcher):
+    """Likes the texts that one token ends; `fits` tells them."""
+
+    def __init__(self, fits):
+        super().__init__()
+        self.fits = fits
+
+    def encode_source(self, sources):
+        return torch.tensor([[1.0, 0.0]]).expand(len(sources), -1)
+
+    def encode_text(self, texts):
+        return torch.tensor([[1.0, 0.0] if self.fits(text) else [0.0, 1.0] for text in texts])
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        zscap.SteeringOptions(num_candidates=400, step_size=2.0, num_iterations=8, max_new_tokens=6),
+        zscap.ProximalOptions(num_candidates=400, kappa=0.01, max_new_tokens=6),
+        zscap.MagicOptions(num_candidates=400, beta=50.0, logit_scale=50.0, num_keywords=0, max_new_tokens=6),
+    ],
+    ids=lambda options: type(options).__name__,
+)
+def test_the_models_own_end_token_ends_a_caption_and_never_shows(language_model, options):
+    eos = language_model.tokenizer.eos_token_id
+    prompt = options.prompt if options.prompt_in_text else ""
+    # Every continuation of one token is liked, so that the best second one adds nothing: the end.
+    seconds = {}
+
+    def fits(text):
+        text = text.removeprefix(prompt)
+        return bool(text.strip()) and seconds.setdefault("first", text) == text
+
+    captioner = zscap.Captioner(language_model, matcher=Favourite(fits), options=options)
+    caption = captioner("clip")
+    assert caption.tokens[-1] == eos and len(caption.tokens) == 2, caption
+    assert language_model.tokenizer.eos_token not in caption.text + caption.continuation
+    assert caption.continuation.strip()
+    beams = captioner("clip", beam_size=3)
+    assert eos not in beams.tokens[:-1] and beams.continuation.strip()
+
+
+class Growing(tiny.HashMatcher):
+    """The longest keyword for the source "long", the shortest for others."""
+
+    def encode_source(self, sources):
+        return torch.tensor([[1.0, 0.0] if source == "long" else [0.0, 1.0] for source in sources])
+
+    def encode_text(self, texts):
+        return torch.tensor([[1.0, 0.0] if len(text) > 60 else [0.0, 1.0] for text in texts])
+
+
+def test_a_prompt_that_is_too_long_belongs_to_its_source(language_model):
+    names = "dog", "a very long name of a sound that nobody would ever think of in a year or two or three"
+    options = zscap.MagicOptions(keywords=names, num_keywords=1, max_length=40, num_candidates=10)
+    captioner = zscap.Captioner(language_model, matcher=Growing(), options=options)
+    one, long, two = captioner(["short", "long", "shorter"])
+    assert one.text and two.text and one.error is two.error is None
+    assert isinstance(long.error, zscap.InvalidOption) and "max_length=40: the prompt has" in str(long.error)
+    with pytest.raises(zscap.InvalidOption, match="max_length=40"):
+        captioner("long")
+    with pytest.raises(zscap.InvalidOption, match="max_length=9"):  # too little for any source: said once
+        captioner(["short", "shorter"], max_length=9)
+
+
+def test_impossible_captioners_and_options_are_refused(language_model):
+    with pytest.raises(zscap.InvalidOption, match="batch_size=0: must be a whole number, at least 1"):
+        zscap.Captioner(language_model, batch_size=0)
+    captioner = make_captioner(language_model)
+    size = language_model.vocabulary_size
+    with pytest.raises(
+        zscap.InvalidOption, match=rf"forbidden_tokens=.* end at {size - 1}; leave out 99999"
+    ):
+        captioner(["clip"], forbidden_tokens=(5, 99999))
+    with pytest.raises(zscap.InvalidOption, match="end_token='zzz end'"):
+        captioner(["clip"], end_token="zzz end")
+    with pytest.raises(zscap.InvalidOption, match=r"at most 64; shorten the prompt|reads at most 64"):
+        captioner(["clip"], prompt="a dog barks " * 40)
+
+
+def test_options_of_a_derived_class_run_their_parents_guidance(language_model):
+    class MyOptions(zscap.SteeringOptions):
+        pass
+
+    shared = {"num_candidates": 30, "step_size": 1.0}
+    parts = {"matcher": tiny.HashMatcher(), "classifier": tiny.HashClassifier()}
+    mine = zscap.Captioner(language_model, **parts, options=MyOptions(**shared))("clip")
+    assert mine == zscap.Captioner(language_model, **parts, options=zscap.SteeringOptions(**shared))("clip")
+    stranger = zscap.Captioner(language_model, **parts, options=DecodingOptions())
+    with pytest.raises(zscap.InvalidOption, match="options=DecodingOptions: no guidance belongs to this class"):
+        stranger("clip")
+
+
+def test_a_wide_beam_keeps_out_what_min_p_excludes(language_model):
+    options = zscap.SteeringOptions(num_iterations=0, min_p=0.9, beam_size=5, max_new_tokens=4)
+    captioner = zscap.Captioner(language_model, options=options)
+    for step in captioner.steps("clip"):
+        best = step.before.amax(-1, keepdim=True)
+        assert (step.after.isinf() == (step.before < best + torch.tensor(0.9).log())).all()
+        assert len(step.texts) <= 2  # a token that is nearly as probable as the best is rare
+    tokens = captioner("clip").tokens
+    for step, token in zip(captioner.steps("clip", beam_size=1), tokens, strict=True):
+        assert step.before[0, token] >= step.before[0].max() + torch.tensor(0.9).log()
+
+
+@pytest.mark.parametrize("kind", [zscap.SteeringOptions, zscap.ProximalOptions])
+def test_without_the_matchers_weight_the_classifier_still_counts(language_model, kind):
+    guides = {"matcher": tiny.HashMatcher(), "classifier": tiny.HashClassifier()}
+    strong = {"step_size": 1.0} if kind is zscap.SteeringOptions else {"kappa": 0.2}
+    options = kind(num_candidates=40, classifier_scale=0.5, **strong)
+    sources = [f"clip {number}" for number in range(3)]
+    alone = zscap.Captioner(language_model, classifier=guides["classifier"], options=options)(sources)
+    both = zscap.Captioner(language_model, **guides, options=options)
+    assert [c.tokens for c in both(sources, matching_scale=0)] == [c.tokens for c in alone]
+    assert [c.tokens for c in both(sources)] != [c.tokens for c in alone]

@@ -5,9 +5,8 @@ import tiny
 import torch
 
 import zscap
-from zscap import scoring
-from zscap.guidance import targets_of
-from zscap.scoring import Remembered, Scorer
+from zscap.guidance import target
+from zscap.scoring import CandidateScorer, Remembered, Scorer
 
 OPTIONS = zscap.SteeringOptions(num_candidates=60, step_size=1.0, num_iterations=4, max_new_tokens=6)
 SOURCES = [f"clip {number}" for number in range(12)]
@@ -39,7 +38,7 @@ def test_texts_are_asked_about_once_across_batches_and_calls(language_model):
 def test_skipping_the_hopeless_changes_no_caption(language_model, monkeypatch, temperature):
     sparing, asking = captioner(language_model), captioner(language_model)
     few = sparing(SOURCES, temperature=temperature)
-    monkeypatch.setattr(scoring, "NEGLIGIBLE", 1e-300)  # nothing lies so far behind
+    monkeypatch.setattr(target, "NEGLIGIBLE", 1e-300)  # nothing lies so far behind
     all_asked = asking(SOURCES, temperature=temperature)
     assert [c.tokens for c in few] == [c.tokens for c in all_asked]
     assert len(sparing.classifier.asked) < 0.8 * len(asking.classifier.asked)
@@ -54,9 +53,9 @@ def test_what_is_skipped_could_gain_nothing(language_model):
             skipped = iteration.probability.isnan()
             scores = iteration.matching + OPTIONS.classifier_scale * torch.where(skipped, 1.0, 0.0)
             share = (scores.double() / OPTIONS.temperature).softmax(-1)
-            assert skipped.any() and share[skipped].max() < scoring.NEGLIGIBLE
-            ((_, target),) = targets_of(iteration, OPTIONS)
-            assert torch.equal(target[skipped], torch.zeros(int(skipped.sum())))
+            assert skipped.any() and share[skipped].max() < target.NEGLIGIBLE
+            ((_, wanted),) = target.targets_of(iteration, OPTIONS)
+            assert (wanted[skipped] == 0).all()
 
 
 def test_losses_and_a_lone_classifier_skip_nothing(language_model):
@@ -70,13 +69,12 @@ def test_losses_and_a_lone_classifier_skip_nothing(language_model):
 
 def test_impossible_candidates_are_not_asked_about(language_model):
     scorer = Scorer(language_model, tiny.HashMatcher(), tiny.HashClassifier())
-    source = tiny.HashMatcher().encode_source(["clip"])
-    scorer.begin_token(["Audio of a"], source, OPTIONS)
+    candidates = CandidateScorer(scorer, ["Audio of a"], tiny.HashMatcher().encode_source(["clip"]), OPTIONS)
     possible = torch.tensor([[True, False, True]])
-    matching, probability = scorer(torch.tensor([[5, 6, 7]]), possible)
+    matching, probability = candidates(torch.tensor([[5, 6, 7]]), possible, torch.inf)
     assert torch.equal(matching.isnan(), ~possible) and probability[0, 1].isnan()
     assert scorer.embeddings.asked == 2
-    scorer(torch.tensor([[7, 5]]), torch.tensor([[True, True]]))
+    candidates(torch.tensor([[7, 5]]), torch.tensor([[True, True]]), torch.inf)
     assert scorer.embeddings.asked == 2  # looked up by token id
 
 
@@ -97,10 +95,10 @@ def test_a_source_that_ends_makes_room_for_the_next(language_model):
     made = captioner(language_model, batch_size=4)
     sizes, forward = [], language_model.forward
 
-    def watched(state, context=None):
+    def watched(state, cache=None):
         if not torch.is_grad_enabled():
             sizes.append((len(state), len(set(state.padding.tolist()))))
-        return forward(state, context)
+        return forward(state, cache)
 
     try:
         language_model.forward = watched
