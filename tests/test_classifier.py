@@ -1,10 +1,15 @@
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import sklearn.metrics
 import tiny
 import torch
+from safetensors.torch import save_file
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.metrics import roc_auc_score
 from sklearn.naive_bayes import MultinomialNB
@@ -25,9 +30,8 @@ from transformers import (
 
 import zscap
 from zscap import EmbeddingClassifier, TextClassifier, WeightedClassifiers
-from zscap.classifiers import text as text_classifier
 from zscap.data import tense_sentences
-from zscap.data.phrases import TENSE_WORDS
+from zscap.data.phrases import PHRASES
 from zscap.errors import InvalidData, InvalidOption, MissingWeights
 from zscap.matchers import EmbeddedMatcher
 
@@ -102,7 +106,7 @@ def test_text_classifier_learns_saves_and_loads(trained):
     assert roc_auc_score([1] * 8 + [0] * 8, probability) > 0.95
     assert classifier.history.validation_auc.max() > 0.95
     torch.testing.assert_close(TextClassifier.load(folder).probability(HEARD[24:] + SEEN[24:]), probability)
-    assert not list(folder.glob("unfinished-*"))
+    assert not list(folder.glob("unfinished*"))
 
 
 def test_text_probability_is_the_same_alone_and_in_any_order(trained):
@@ -116,7 +120,7 @@ def test_text_probability_is_the_same_alone_and_in_any_order(trained):
 
 
 def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(pretrained, trained, tmp_path, monkeypatch):
-    scores, real = [], text_classifier.roc_auc_score
+    scores, real = [], sklearn.metrics.roc_auc_score
 
     def cut(*arguments):
         scores.append(real(*arguments))
@@ -124,7 +128,7 @@ def test_a_run_that_was_cut_off_goes_on_to_the_same_weights(pretrained, trained,
             raise KeyboardInterrupt
         return scores[-1]
 
-    monkeypatch.setattr(text_classifier, "roc_auc_score", cut)
+    monkeypatch.setattr(sklearn.metrics, "roc_auc_score", cut)
     with pytest.raises(KeyboardInterrupt):
         train_text(pretrained, tmp_path)
     again = train_text(pretrained, tmp_path)
@@ -141,7 +145,7 @@ def test_training_keeps_the_best_weights_not_the_last(pretrained, tmp_path, monk
         weights.append(scores.clone())
         return next(figures)
 
-    monkeypatch.setattr(text_classifier, "roc_auc_score", scripted)
+    monkeypatch.setattr(sklearn.metrics, "roc_auc_score", scripted)
     classifier = train_text(pretrained, tmp_path, epochs=3, prefix="")
     torch.testing.assert_close(classifier.probability(HEARD[24:] + SEEN[24:]), weights[1])
     assert not torch.equal(weights[1], weights[2])
@@ -150,7 +154,7 @@ def test_training_keeps_the_best_weights_not_the_last(pretrained, tmp_path, monk
 def test_text_classifier_errors(pretrained, trained, tmp_path):
     with pytest.raises(MissingWeights, match="02_train_classifier"):
         TextClassifier.load(tmp_path)
-    with pytest.raises(InvalidData, match="lacks the weight"):  # an encoder without a trained head
+    with pytest.raises(MissingWeights, match="weights are missing"):  # an encoder without a trained head
         TextClassifier.load(pretrained)
     classifier, _ = trained
     with pytest.raises(InvalidOption, match="'loud' must be one of"):
@@ -158,11 +162,39 @@ def test_text_classifier_errors(pretrained, trained, tmp_path):
     classifier.save(tmp_path)
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "model.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(MissingWeights, match="no whole classifier") as error:
+    with pytest.raises(MissingWeights, match="no whole checkpoint") as error:
         TextClassifier.load(tmp_path)
     assert "\n" not in str(error.value)
     with pytest.raises(InvalidData, match="both classes need some"):
         TextClassifier.train([], SEEN, validation=(HEARD, SEEN), model=pretrained, folder=tmp_path)
+
+
+def test_code_beside_the_weights_never_runs(trained, tmp_path):
+    trained[0].save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    classes = {"AutoConfig": "own.Own", "AutoModelForSequenceClassification": "own.Model"}
+    (tmp_path / "config.json").write_text(json.dumps(config | {"model_type": "own", "auto_map": classes}))
+    (tmp_path / "own.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    with pytest.raises(MissingWeights):
+        TextClassifier.load(tmp_path)
+    with pytest.raises(MissingWeights):
+        TextClassifier.train(HEARD, SEEN, model=tmp_path, folder=tmp_path / "trained")
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_run_of_other_settings_is_not_resumed(pretrained, tmp_path, monkeypatch):
+    def cut(labels, scores):
+        if calls.append(1) or len(calls) == 2:
+            raise KeyboardInterrupt
+        return 0.5
+
+    calls = []
+    monkeypatch.setattr(sklearn.metrics, "roc_auc_score", cut)
+    with pytest.raises(KeyboardInterrupt):
+        train_text(pretrained, tmp_path)
+    for other in ({"learning_rate": 1e-3}, {"batch_size": 4}, {"prefix": "Image of a "}):
+        with pytest.raises(InvalidData, match=r"unfinished\.pt is of a run with .*: delete it"):
+            train_text(pretrained, tmp_path, **other)
 
 
 def tiny_network(kind: str, folder: Path) -> None:
@@ -216,7 +248,7 @@ UNFIT = {
     "no text with": (([], SEEN), "0 positive and 32 negative"),
     "one class in a table": ((pd.DataFrame({"text": HEARD, "label": 1}),), "32 positive and 0 negative"),
     "in both": (([*HEARD, "a DOG is  red now."], SEEN), "1 sentences are in both classes, such as 'a dog is red now'"),
-    "columns": ((pd.DataFrame({"sentence": HEARD, "label": 1}),), "lacks the column text, it has"),
+    "columns": ((pd.DataFrame({"words": HEARD, "label": 1}),), "lacks the column text, it has"),
     "labels": ((pd.DataFrame({"text": HEARD, "label": "yes"}),), "label 1 or 0"),
     "no text": ((pd.DataFrame({"text": [*HEARD, None], "label": 1}),), "text must be a text"),
     "empty text": (([*HEARD, " "], SEEN), "leave out what is empty"),
@@ -252,6 +284,47 @@ def test_a_table_and_two_lists_train_the_same_head():
     table = pd.DataFrame({"text": HEARD + SEEN, "label": [True] * len(HEARD) + [False] * len(SEEN)})
     by_table = EmbeddingClassifier.train(table, **options).probability(HEARD)
     torch.testing.assert_close(EmbeddingClassifier.train(HEARD, SEEN, **options).probability(HEARD), by_table)
+
+
+def test_the_shipped_table_is_taken_as_it_is():
+    file = Path(zscap.__file__).parents[1] / "data/audibility.csv"
+    classifier = EmbeddingClassifier.train(file, encoder=Words(width=16), variants=1, steps=2, hidden=4)
+    assert classifier.history.validation_auc.notna().all()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"steps": 0}, "steps=0: must be at least 1"), ({"batch_size": 1}, "batch_size=1: must be at least 2")],
+)
+def test_sizes_that_train_nothing_are_refused(options, message):
+    with pytest.raises(InvalidOption, match=message):
+        EmbeddingClassifier.train(HEARD, SEEN, encoder=Words(), **options)
+
+
+def test_two_tables_are_not_two_classes():
+    tables = [pd.DataFrame({"text": texts}) for texts in LISTS]
+    with pytest.raises(InvalidData, match="give a list") as error:
+        EmbeddingClassifier.train(*tables, encoder=Words())
+    assert "\n" not in str(error.value)
+
+
+def test_captioning_with_a_classifier_needs_none_of_what_trains_it(embedding, tmp_path):
+    embedding.save(tmp_path / "classifier.safetensors")
+    script = f"""
+import sys
+import zscap.classifiers.text, zscap.classifiers.weighted
+from zscap import EmbeddingClassifier
+class Ones:
+    def encode_text(self, texts):
+        import torch
+        return torch.full((len(texts), 64), 0.125)
+try:
+    EmbeddingClassifier.load({str(tmp_path / "classifier.safetensors")!r}, Ones())
+except zscap.InvalidData:  # trained on another encoder
+    print(*sorted({{"sklearn", "scipy", "pandas", "pooch", "transformers", "huggingface_hub"}} & sys.modules.keys()))
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 class Fixed:
@@ -339,7 +412,7 @@ def test_tense_sentences_of_the_test_have_new_words():
     assert table.text.is_unique
     assert set(table.label) == {0, 1}
     words = {part: set(" ".join(table.text[table.part == part]).split()) for part in ("train", "test")}
-    verbs = {part: set(TENSE_WORDS[part]["verbs"].replace(",", "").split()) for part in words}
+    verbs = {part: set(" ".join(PHRASES["tenses"][part]["verbs"]).split()) for part in words}
     assert not verbs["train"] & verbs["test"]
     assert words["train"] & words["test"] <= {"a", "the", "and", "is", "in", "on", "by", "at", "near"}
     assert table.equals(tense_sentences(pairs=200))
@@ -385,6 +458,21 @@ def test_embedding_classifier_errors(embedding, tmp_path):
     for other in (Words(seed=1), Words(width=32)):
         with pytest.raises(InvalidData, match="another text encoder"):
             EmbeddingClassifier.load(file, other)
+    config = {"width": 64, "hidden": 512, "probes": embedding._probes()}
+    tensors = {name: tensor.clone() for name, tensor in embedding.head.state_dict().items()}
+    for wrong in ({"probes": 3}, {"probes": [0, 0]}, {"probes": ["a"] * 3}, {"probes": [float("nan")] * 3}):
+        save_file(tensors, file, {"config": json.dumps(config | wrong)})
+        with pytest.raises(InvalidData, match="another text encoder"):
+            EmbeddingClassifier.load(file, Words())
+    for wrong in ({"width": "64"}, {"width": -1}, {"hidden": 7}, {"hidden": None}, {"more": 1}):
+        save_file(tensors, file, {"config": json.dumps(config | wrong)})
+        with pytest.raises(MissingWeights, match="02_train_classifier") as error:
+            EmbeddingClassifier.load(file, Words())
+        assert "\n" not in str(error.value)
+    for metadata in ({}, {"config": "{"}, {"config": "[1]"}, {"config": json.dumps({"width": 64, "hidden": 512})}):
+        save_file(tensors, file, metadata)
+        with pytest.raises(MissingWeights):
+            EmbeddingClassifier.load(file, Words())
     file.write_bytes(file.read_bytes()[:1000])
-    with pytest.raises(MissingWeights, match="no embedding classifier"):
+    with pytest.raises(MissingWeights, match="no whole weights file"):
         EmbeddingClassifier.load(file, Words())

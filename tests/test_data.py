@@ -107,7 +107,7 @@ def test_missing_published_set_says_how_to_get_it(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("sentence\na\n", "lacks the column audible"), ("sentence,audible\na,2\n", "neither 0 nor 1")],
+    [("sentence\na\n", "lacks the column label"), ("sentence,audible\na,2\n", "label 1 or 0")],
 )
 def test_a_table_that_is_none(tmp_path, content, message):
     (tmp_path / "own.csv").write_text(content)
@@ -169,6 +169,47 @@ def test_sentences_of_the_audibility_set_or_else_our_own(tmp_path):
     (tmp_path / "audibility" / "notAudible.txt").write_text("\nA dog sleeps.\n")
     published = data.read_sentences(tmp_path, files.REPOSITORY)
     assert published.values.tolist() == [["a dog sleeps.", "notaudible", False, False]]
+
+
+def test_no_sentences_are_told(tmp_path):
+    for folder in (None, tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(InvalidData, match=r"no sentences in .*: fetch a data set"):
+            data.read_sentences(folder)
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("text/flickr8k_captions.tsv", b"\xff\xfe\n"),
+        ("text/audiocaps_train.csv", b"a,b\n1,2\n"),
+        ("text/clotho_train.json", b'[{"captions": "A'),
+        ("text/clotho_train.json", b'{"a": 1}'),
+        ("text/clotho_train.json", b"[]"),
+        ("audibility/audible.txt", b"\xff\xfe\n"),
+    ],
+)
+def test_a_file_that_is_not_what_its_name_says_is_told(tmp_path, file, content):
+    (tmp_path / file).parent.mkdir()
+    (tmp_path / file).write_bytes(content)
+    with pytest.raises(InvalidData, match=f"{file} can't be read") as error:
+        data.read_sentences(tmp_path)
+    assert "\n" not in str(error.value)
+
+
+def test_both_kinds_of_columns_are_labelled_texts():
+    ours = pd.DataFrame({"sentence": ["A dog barks.", "A dog sits."], "audible": [1, 0]})
+    read = data.labelled_texts(ours)
+    assert read.text.tolist() == ours.sentence.tolist()
+    assert read.label.tolist() == [True, False]
+    assert data.labelled_texts(read.assign(sentence="untouched")).text.tolist() == ours.sentence.tolist()
+
+
+def test_what_cannot_be_split_is_refused():
+    for table in (pd.DataFrame({"sentence": []}), pd.DataFrame({"text": ["A dog barks."]})):
+        with pytest.raises(InvalidData, match="give sentences"):
+            data.split(table)
+    assert len(data.split(pd.DataFrame({"sentence": ["the", "the", "and"]}))) == 3  # stop words alone
+    assert data.near_duplicates(["the", "the", "and"]).tolist() == [0, 0, 1]
 
 
 def test_captions_of_classes_name_them():

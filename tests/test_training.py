@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from zscap.classifiers.training import fit
+from zscap.errors import InvalidData
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMOKE = {
@@ -63,6 +64,81 @@ def test_a_run_that_was_cut_off_goes_on_exactly(tmp_path, average):
     assert resumed.equals(whole)
     for name, tensor in model.state_dict().items():
         assert torch.equal(tensor, again.state_dict()[name]), name
+    assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+SETTINGS = {"steps": 20, "learning_rate": 0.01, "every": 10}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"learning_rate": 0.02}, "learning_rate=0.01 instead of 0.02"),
+        ({"steps": 30}, "steps=20 instead of 30"),
+        ({"seed": 1}, "seed=0 instead of 1"),
+        ({"weight_decay": 0.1}, "weight_decay=0.01 instead of 0.1"),
+        ({"average": 0.9}, "average=0.0 instead of 0.9"),
+        ({"recipe": {"batch_size": 32}}, "batch_size=16 instead of 32"),
+        ({"recipe": {}}, "batch_size=16 instead of None"),
+    ],
+)
+def test_a_checkpoint_of_another_recipe_is_refused(tmp_path, change, message):
+    settings = {**SETTINGS, "recipe": {"batch_size": 16}, "checkpoint": tmp_path / "run.pt"}
+    model, loss = task()
+    fit(model, loss, **settings)
+    other, loss = task()
+    with pytest.raises(InvalidData, match=rf"run\.pt is of a run with {message}: delete it or name another"):
+        fit(other, loss, **{**settings, **change})
+    assert torch.equal(other[0].weight, task()[0][0].weight)  # untouched
+
+
+def test_a_checkpoint_of_another_model_is_refused(tmp_path):
+    model, loss = task()
+    fit(model, loss, **SETTINGS, checkpoint=tmp_path / "run.pt")
+    wider = nn.Sequential(nn.Linear(4, 8), *model[1:])
+    with pytest.raises(InvalidData, match=r"0\.weight=\(8, 3\) instead of \(8, 4\)"):
+        fit(wider, loss, **SETTINGS, checkpoint=tmp_path / "run.pt")
+
+
+@pytest.mark.parametrize("damage", ["cut off", "empty", "text", "weights alone"])
+def test_what_is_no_checkpoint_is_refused(tmp_path, damage):
+    file = tmp_path / "run.pt"
+    model, loss = task()
+    fit(model, loss, **SETTINGS, checkpoint=file)
+    if damage == "weights alone":
+        torch.save(model.state_dict(), file)
+    else:
+        file.write_bytes({"cut off": file.read_bytes()[:3000], "empty": b"", "text": b"no checkpoint\n"}[damage])
+    before = file.read_bytes()
+    with pytest.raises(InvalidData, match=r"run\.pt is no whole checkpoint .*delete it or name another") as error:
+        fit(model, loss, **SETTINGS, checkpoint=file)
+    assert "\n" not in str(error.value)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_the_best_weights_are_kept_in_the_one_checkpoint(tmp_path, cut):
+    figures, weights = iter([0.6, 0.9, 0.7, 0.8]), []
+    model, loss = task()
+    settings = {"steps": 40, "learning_rate": 0.01, "every": 10, "keep_best": "auc", "checkpoint": tmp_path / "run.pt"}
+
+    def evaluate():
+        weights.append(model[0].weight.clone())
+        return {"auc": next(figures)}
+
+    def interrupted(step):
+        if cut and step == 25 and len(weights) == 2:
+            weights.append(None)  # once
+            raise KeyboardInterrupt
+        return loss(step)
+
+    if cut:
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, interrupted, evaluate=evaluate, **settings)
+        model, loss = task()
+    fit(model, loss, evaluate=evaluate, **settings)
+    assert torch.equal(model[0].weight, weights[1])
+    assert not torch.equal(weights[1], weights[-1])
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
 
 

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import random
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
-from sklearn.metrics import roc_auc_score
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ..errors import InvalidData, MissingWeights
+from ..errors import InvalidData
+from ..files import read_packed, write_packed
 from ..roles import TextEncoder
-from .training import Sentences, Table, fit_keeping_best, labelled, training_and_validation
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .training import Sentences, Table
 
 
 class EmbeddingClassifier:
@@ -77,6 +78,12 @@ class EmbeddingClassifier:
         Raises:
             InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
         """
+        from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
+
+        from .training import check_at_least, fit, labelled, training_and_validation
+
+        check_at_least(1, hidden=hidden, steps=steps)
+        check_at_least(2, batch_size=batch_size)
         (positive, negative), held_out = training_and_validation(positive, negative, validation, seed)
         rng = random.Random(seed)
         parts = [
@@ -99,28 +106,25 @@ class EmbeddingClassifier:
             inputs = inputs + noise * torch.randn_like(inputs) / inputs.shape[1] ** 0.5
             return F.binary_cross_entropy_with_logits(head(inputs).squeeze(-1), labels)
 
-        history = fit_keeping_best(
-            head,
+        classifier = cls(encoder, head)
+        classifier.history = fit(
+            head.requires_grad_(True),
             loss,
-            lambda: roc_auc_score(held_labels, head(held).squeeze(-1)),
+            evaluate=lambda: {"validation_auc": roc_auc_score(held_labels, head(held).squeeze(-1))},
+            keep_best="validation_auc",
             steps=steps,
             every=max(1, steps // 20),
             learning_rate=learning_rate,
             weight_decay=weight_decay,
             seed=seed,
         )
-        classifier = cls(encoder, head)
-        classifier.history = history
+        head.requires_grad_(False)
         return classifier
 
     def save(self, file: str | Path) -> None:
         """Write the head as half-precision safetensors; the encoder isn't part of it."""
         hidden, width = self.head[1].weight.shape
-        config = {"width": width, "hidden": hidden, "probes": self._probes()}
-        tensors = {name: tensor.half().contiguous() for name, tensor in self.head.state_dict().items()}
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        save_file(tensors, file, metadata={"config": json.dumps(config)})
-        Path(file).chmod(0o644)  # safetensors writes for the owner alone
+        write_packed(file, self.head, {"width": width, "hidden": hidden, "probes": self._probes()})
 
     @classmethod
     def load(
@@ -135,23 +139,16 @@ class EmbeddingClassifier:
             MissingWeights: there is no such file, or only part of it.
             InvalidData: the head belongs to another encoder.
         """
-        if not Path(file).is_file():
-            raise MissingWeights(f"no classifier at {file}: train it with notebooks/02_train_classifier.ipynb")
-        try:
-            with safe_open(file, "pt") as weights:
-                config = json.loads(weights.metadata()["config"])
-                tensors = {name: weights.get_tensor(name).float() for name in weights.keys()}  # noqa: SIM118
-            head = _head(config["width"], config["hidden"])
-            head.load_state_dict(tensors)
-        except (OSError, SafetensorError, KeyError, TypeError, ValueError, RuntimeError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise MissingWeights(f"{file} holds no embedding classifier ({reason}): copy or train it again") from error
+        head, config = read_packed(
+            file, lambda width, hidden, probes: _head(width, hidden), "notebooks/02_train_classifier.ipynb"
+        )
         classifier = cls(encoder, head.to(device, dtype))
         try:
-            apart = max(abs(a - b) for a, b in zip(classifier._probes(), config["probes"], strict=True))
-        except RuntimeError:  # embeddings of another width
-            apart = float("inf")
-        if apart > 0.1:
+            pairs = zip(classifier._probes(), config["probes"], strict=True)
+            same = all(abs(here - there) < 0.1 for here, there in pairs)
+        except (RuntimeError, TypeError, ValueError, OverflowError):  # embeddings of another width, no numbers
+            same = False
+        if not same:
             raise InvalidData(f"{file} was trained on another text encoder: train it again on this one")
         return classifier
 

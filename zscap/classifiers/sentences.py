@@ -1,203 +1,38 @@
-"""Sentences with and without a property, written in pairs by a language model, and an audit of what they give away.
+"""Sentences with and without a property, written in pairs by a language model.
 
->>> from zscap.classifiers.sentences import Endpoint, audit, generate, read_prompt
+>>> from zscap.classifiers.sentences import Endpoint, generate, read_prompt
 >>> table = generate(Endpoint("gpt-4o-mini"), read_prompt("audible"), "pairs.jsonl", pairs=500)  # doctest: +SKIP
->>> audit(table.text, table.label)  # doctest: +SKIP
+>>> zscap.data.audit(table.text, table.label)  # what the pairs give away  # doctest: +SKIP
 
 A model asked for sentences of one class at a time gives each class a style of its own, and a classifier learns the
 style. So the prompts in data/prompts ask for pairs, which also keeps the classes equally large.
 """
 
-import http.client
+from __future__ import annotations
+
 import json
-import math
 import os
 import re
-import time
-import urllib.error
-import urllib.request
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
 from string import Template
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import pandas as pd
-import torch
 from tqdm.auto import tqdm
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from ..data.sentences import normalised
-from ..errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput, suggestion
+from ..errors import InvalidData, InvalidOption, UnwritableOutput, suggestion
 from ..files import REPOSITORY
+from .writers import Endpoint, LocalModel
+
+if TYPE_CHECKING:
+    from ..roles import Writer
+
+__all__ = ["Endpoint", "LocalModel", "generate", "read_pairs", "read_prompt"]
 
 PROMPTS = REPOSITORY / "data" / "prompts"
-LONGEST_WAIT = 60.0  # seconds between two tries
-
-
-class Writer(Protocol):
-    """A language model that answers a prompt."""
-
-    name: str  # of the model, kept beside what it wrote
-
-    def __call__(self, prompt: str, seed: int) -> str:
-        """The answer; of one that was cut off, only the lines that are whole."""
-
-
-@dataclass(frozen=True)
-class Endpoint:
-    """A model behind an OpenAI-compatible `/chat/completions`: OpenAI, vLLM, llama.cpp, Ollama and others.
-
-    Args:
-        name: of the model, as the server calls it.
-        base_url: up to and including the version, such as "http://localhost:11434/v1".
-        api_key_variable: environment variable that holds the key; unset for a server that wants none.
-        settings: further fields of the request, such as {"temperature": 1.0, "max_completion_tokens": 2000} (older
-            servers call the latter "max_tokens"); {"seed": None} leaves out the seed for servers that know none.
-        tries: how often one request is sent, where the server is busy (429), faulty (5xx) or doesn't answer.
-        patience: seconds before the second try, doubled before each further one; a Retry-After header replaces it.
-        timeout: seconds until a server that sends nothing counts as not answering.
-    """
-
-    name: str
-    base_url: str = "https://api.openai.com/v1"
-    api_key_variable: str = "OPENAI_API_KEY"
-    settings: Mapping[str, object] = field(default_factory=dict)
-    tries: int = 6
-    patience: float = 1.0
-    timeout: float = 120.0
-
-    def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise InvalidOption(f"base_url {self.base_url!r} must begin with http:// or https://")
-        if self.tries < 1:
-            raise InvalidOption(f"tries={self.tries}: must be 1 or more")
-
-    def __call__(self, prompt: str, seed: int) -> str:
-        """Send the prompt as the user's message.
-
-        Raises:
-            InvalidOption: the server refuses the request (400, 401, 404, ...).
-            InvalidData: it can't be reached, stays busy or faulty, or answers with something else than a completion.
-        """
-        messages = [{"role": "user", "content": prompt}]
-        body = {"model": self.name, "messages": messages, "seed": seed, **self.settings}
-        answer = self._send(json.dumps({key: value for key, value in body.items() if value is not None}).encode())
-        try:
-            choice = json.loads(answer)["choices"][0]
-            text, whole = choice["message"]["content"] or "", choice.get("finish_reason") != "length"
-        except (ValueError, LookupError, TypeError, AttributeError):
-            start = " ".join(answer.decode(errors="replace").split())[:100]
-            raise InvalidData(f"{self._url} sent no chat completion but {start!r}: check base_url") from None
-        return text if whole else _whole_lines(text)
-
-    @property
-    def _url(self) -> str:
-        return self.base_url.rstrip("/") + "/chat/completions"
-
-    def _send(self, body: bytes) -> bytes:
-        """The server's answer to a POST, after as many tries as it takes."""
-        request = urllib.request.Request(self._url, body, {"Content-Type": "application/json"})
-        if key := os.environ.get(self.api_key_variable, "").strip():
-            request.add_unredirected_header("Authorization", f"Bearer {key}")  # no other server is to see it
-        for attempt in range(self.tries):
-            wait = min(self.patience * 2**attempt, LONGEST_WAIT)
-            try:
-                with urllib.request.urlopen(request, timeout=self.timeout) as response:
-                    return response.read()
-            except urllib.error.HTTPError as error:
-                if error.code != 429 and error.code < 500:
-                    raise InvalidOption(self._refusal(error)) from None
-                reason = f"HTTP {error.code}"
-                asked = error.headers.get("Retry-After") or ""
-                wait = min(float(asked), LONGEST_WAIT) if asked.isdecimal() else wait
-            except (OSError, http.client.HTTPException) as error:  # refused, reset, no such host, timed out, cut off
-                reason = str(getattr(error, "reason", error))
-            if attempt + 1 < self.tries:
-                time.sleep(wait)
-        raise InvalidData(
-            f"{self._url} gave no answer in {self.tries} tries ({reason}): is the server up and base_url right?"
-        )
-
-    def _refusal(self, error: urllib.error.HTTPError) -> str:
-        said = " ".join(error.read(2000).decode(errors="replace").split())[:200]
-        fix = {
-            401: f"set the environment variable {self.api_key_variable} to a valid key",
-            403: f"the key in {self.api_key_variable} lacks the right",
-            **dict.fromkeys((307, 308, 404, 405), f"check base_url and the model's name {self.name!r}"),
-        }.get(error.code, "change settings")
-        return f"{self._url} refuses with HTTP {error.code} ({said}): {fix}"
-
-
-class LocalModel:
-    """A causal language model of transformers that samples its answer.
-
-    A tokenizer with a chat template gets the prompt as the user's message; any other model goes on with the prompt's
-    text, which is why the prompts end with examples.
-
-    Args:
-        model, tokenizer: as `from_pretrained` gives them.
-        max_new_tokens: the longest answer.
-        temperature, top_p: of the sampling.
-    """
-
-    def __init__(
-        self,
-        model: PreTrainedModel,
-        tokenizer: PreTrainedTokenizerBase,
-        *,
-        max_new_tokens: int = 1024,
-        temperature: float = 1.0,
-        top_p: float = 0.95,
-    ):
-        self.model, self.tokenizer = model.eval(), tokenizer
-        self.max_new_tokens = max_new_tokens
-        self.sampling = {"do_sample": True, "temperature": temperature, "top_p": top_p, "top_k": 0}
-        self.name = model.config.name_or_path or type(model).__name__
-
-    @classmethod
-    def load(cls, model: str | Path, device: str = "cpu", **options) -> "LocalModel":
-        """Load a hub id or a folder; `options` as for the class.
-
-        Raises:
-            MissingWeights: it is neither here nor within reach on the hub, or has no safetensors.
-        """
-        try:
-            network = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True)
-            tokenizer = AutoTokenizer.from_pretrained(model)
-        except OSError as error:
-            raise MissingWeights(f"{model} is neither here nor on the hub as safetensors: copy it here") from error
-        return cls(network.to(device), tokenizer, **options)
-
-    @torch.inference_mode()
-    def __call__(self, prompt: str, seed: int) -> str:
-        """Sample an answer; the same prompt and seed give the same.
-
-        Raises:
-            InvalidOption: prompt and answer are longer than what the model can read.
-        """
-        if self.tokenizer.chat_template:
-            messages = [{"role": "user", "content": prompt}]
-            inputs = self.tokenizer.apply_chat_template(
-                messages, add_generation_prompt=True, return_dict=True, return_tensors="pt"
-            )
-        else:
-            inputs = self.tokenizer(prompt, return_tensors="pt")
-        asked = inputs["input_ids"].shape[1]
-        limit = getattr(self.model.config, "max_position_embeddings", None) or math.inf
-        if asked + self.max_new_tokens > limit:
-            raise InvalidOption(
-                f"max_new_tokens={self.max_new_tokens}: the prompt has {asked} tokens and the model reads {limit}"
-            )
-        end = self.tokenizer.eos_token_id
-        device = self.model.device
-        with torch.random.fork_rng([device] if device.type == "cuda" else []):
-            torch.manual_seed(seed)
-            output = self.model.generate(
-                **inputs.to(device), **self.sampling, max_new_tokens=self.max_new_tokens, pad_token_id=end
-            )[0, asked:]
-        text = self.tokenizer.decode(output, skip_special_tokens=True)
-        return _whole_lines(text) if len(output) == self.max_new_tokens else text
+PAIR = ("wanted", "other", "request")  # what a line of the file says of a pair
 
 
 def read_prompt(name: str | Path = "audible", *, number: int = 20, **fields) -> str:
@@ -258,13 +93,13 @@ def generate(
         DataFrame as of `read_pairs`, `pairs` of them.
 
     Raises:
-        InvalidData: the answers bring nothing new; what there is stays in the file. Also whatever `writer` raises.
+        InvalidData: the answers bring nothing new, and what there is stays in the file; or the file is none of
+            zscap's, and is left as it is. Also whatever `writer` raises.
         UnwritableOutput: the file can't be written, or goes on from another prompt, model, seed or other topics.
     """
     file = Path(file)
     topics = _prompt_file("topics").splitlines() if topics is None else list(topics) or ["anything"]
-    made = {"model": writer.name, "seed": seed, "prompt": prompt, "topics": topics}
-    rows = _resume(file, made)
+    rows = _resume(file, {"model": writer.name, "seed": seed, "prompt": prompt, "topics": topics})
     seen = {normalised(row[side]) for row in rows for side in ("wanted", "other")}
     # The last request is asked again, since it may have been cut off between two pairs; it may well bring nothing.
     request, fruitless = (rows[-1]["request"], -1) if rows else (0, 0)
@@ -277,12 +112,12 @@ def generate(
                 if len(keys) == 2 and not keys & seen and len(rows) + len(new) < pairs:
                     seen |= keys
                     new.append({"wanted": wanted, "other": other, "request": request})
-            _append(file, new)
+            _append(file, b"".join(map(_line, new)))
             rows += new
             bar.update(len(new))
             request += 1
             fruitless = 0 if new else fruitless + 1
-            if fruitless == patience:
+            if not new and fruitless >= patience:
                 raise InvalidData(
                     f"{patience} answers in a row brought no new pair, {len(rows)} of {pairs} are in {file}: "
                     f"more topics or a higher temperature help; the last answer began {answer[:80]!r}"
@@ -291,7 +126,7 @@ def generate(
 
 
 def read_pairs(file: str | Path) -> pd.DataFrame:
-    """Read what `generate` wrote; a last line that is broken is left out.
+    """Read what `generate` wrote; a last line that was cut off is left out.
 
     Returns:
         DataFrame with `text`, `label` (1 with the property, 0 without) and `pair` (the number that two share), which
@@ -301,8 +136,8 @@ def read_pairs(file: str | Path) -> pd.DataFrame:
         InvalidData: the file isn't there or isn't such a file.
     """
     if not Path(file).is_file():
-        raise InvalidData(f"{file} isn't there: make it with zscap.generation.generate")
-    return _table(_read(Path(file))[1])
+        raise InvalidData(f"{file} isn't there: make it with zscap.classifiers.sentences.generate")
+    return _table(_parse(Path(file).read_bytes(), file)[1])
 
 
 def _prompt_file(name: str | Path) -> str:
@@ -312,7 +147,10 @@ def _prompt_file(name: str | Path) -> str:
         raise InvalidData(
             f"no prompt {str(name)!r}: name a text file, or one of data/prompts in a clone of the repository"
         )
-    return path.read_text(encoding="utf-8")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidData(f"{path} is no text ({error}): save it as UTF-8") from error
 
 
 def _pairs_in(answer: str) -> list[tuple[str, str]]:
@@ -327,53 +165,55 @@ def _pairs_in(answer: str) -> list[tuple[str, str]]:
     return found
 
 
-def _whole_lines(text: str) -> str:
-    """The text without its last line, which was cut off."""
-    return text.rpartition("\n")[0]
-
-
 def _resume(file: Path, made: dict) -> list[dict]:
-    """The pairs that are in the file, after its broken last line was dropped; a new file gets its first line."""
+    """The pairs that are in the file, after the beginning of one that was cut off was dropped."""
+    first = _line(made)
     try:
-        if not file.exists() or not file.stat().st_size:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            _append(file, [made])
+        content = file.read_bytes() if file.exists() else b""
+        if first.startswith(content):  # new, empty, or cut off in its first line
+            _append(file, first[len(content) :])
             return []
-        before, rows = _read(file)
-        if before is None:  # not even the first line was whole
-            file.write_text("")
-            _append(file, [made])
-        elif before != made:
+        before, rows, end = _parse(content, file)
+        if before != made:
             differs = min(key for key in made if before.get(key) != made[key])
             raise UnwritableOutput(
                 f"{file} goes on from a run with another {differs}: name another file, or the same {differs}"
             )
-        else:
-            whole = file.read_bytes()
-            os.truncate(file, whole.rfind(b"\n") + 1)
-        return rows
+        if end < len(content):
+            os.truncate(file, end)
+    except OSError as error:
+        raise UnwritableOutput(f"{file} can't be written ({error.strerror}): name another file") from error
+    return rows
+
+
+def _parse(content: bytes, file: str | Path) -> tuple[dict, list[dict], int]:
+    """How a file's pairs were made, the pairs, and where the last one ends; the beginning of another may follow."""
+    *lines, rest = content.split(b"\n")
+    begun = b'{"wanted": "'
+    try:
+        made, *rows = map(json.loads, lines)
+        if "prompt" not in made or not all(tuple(row) == PAIR for row in rows):
+            raise ValueError("other fields")
+        if any(tuple(map(type, row.values())) != (str, str, int) for row in rows):
+            raise ValueError("other values")
+        if not rest.startswith(begun) and not begun.startswith(rest):
+            raise ValueError("its last line is no pair")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise InvalidData(f"{file} was not written by zscap ({error}): name another file") from error
+    return made, rows, len(content) - len(rest)
+
+
+def _append(file: Path, lines: bytes) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with file.open("ab") as stream:
+            stream.write(lines)
     except OSError as error:
         raise UnwritableOutput(f"{file} can't be written ({error.strerror}): name another file") from error
 
 
-def _read(file: Path) -> tuple[dict | None, list[dict]]:
-    """How a file's pairs were made, and the pairs; what follows the last line break was cut off and is left out."""
-    lines = file.read_bytes().split(b"\n")[:-1]
-    try:
-        made, *rows = [json.loads(line) for line in lines] or [None]
-        fields = [{"prompt"}, *[{"wanted", "other", "request"}] * len(rows)]
-        if lines and not all(known <= row.keys() for known, row in zip(fields, (made, *rows), strict=True)):
-            raise ValueError("other fields")
-    except (ValueError, TypeError, AttributeError) as error:
-        raise InvalidData(
-            f"{file} was not written by zscap.generation.generate ({error}): name another file"
-        ) from error
-    return made, rows
-
-
-def _append(file: Path, rows: list[dict]) -> None:
-    with file.open("a", encoding="utf-8") as lines:
-        lines.write("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+def _line(row: dict) -> bytes:
+    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
 
 
 def _table(rows: list[dict]) -> pd.DataFrame:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import torch
-from safetensors import SafetensorError
-from sklearn.metrics import roc_auc_score
 from torch import Tensor
 from torch.nn import functional as F
-from transformers import AutoModelForSequenceClassification, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
-from ..errors import InvalidData, InvalidOption, MissingWeights
-from .training import Sentences, Table, fit_keeping_best, labelled, training_and_validation
+from ..checkpoints import read_checkpoint
+from ..errors import InvalidOption, MissingWeights
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+    from .training import Sentences, Table
 
 
 class TextClassifier:
@@ -45,27 +47,16 @@ class TextClassifier:
         dtype: torch.dtype = torch.float32,
         label: str = "wanted",
     ) -> TextClassifier:
-        """Load what `save` wrote, or any folder with a sequence-classification model as safetensors.
+        """Load what `save` wrote, or any folder with a sequence-classification model.
 
         Raises:
-            MissingWeights: the folder holds no whole classifier.
-            InvalidData: the classifier's head was never trained.
+            MissingWeights: the folder holds no whole classifier, or one whose head was never trained.
             InvalidOption: see the class.
         """
         if not (Path(folder) / "config.json").is_file():
             raise MissingWeights(f"no classifier in {folder}: train it with notebooks/02_train_classifier.ipynb")
-        try:
-            model, info = AutoModelForSequenceClassification.from_pretrained(
-                folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-            )
-            tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-        except (OSError, ValueError, SafetensorError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise MissingWeights(f"{folder} holds no whole classifier ({reason}): copy or train it again") from error
-        if info["missing_keys"]:  # transformers would go on with random weights in their place
-            name = min(info["missing_keys"])
-            raise InvalidData(f"{folder} lacks the weight {name}: give the folder of a trained classifier")
-        return cls(model.to(device), tokenizer, label)
+        classes = "AutoModelForSequenceClassification", "AutoTokenizer"
+        return cls(*read_checkpoint(folder, *classes, device=device, dtype=dtype), label)
 
     def save(self, folder: str | Path) -> None:
         """Write model and tokenizer into `folder` with `save_pretrained`."""
@@ -92,11 +83,11 @@ class TextClassifier:
         """Fine-tune `model` and keep it as it was at the best validation AUC (arXiv 2309.03884, section 3).
 
         The released script waits for a plateau before it lowers the rate; here the rate warms up and falls along a
-        cosine (`zscap.training.fit`). A run that was cut off goes on from its last epoch when called again.
+        cosine (`zscap.classifiers.training.fit`). A run that was cut off goes on from its last epoch when called again.
 
         Args:
-            positive, negative: sentences with and without the wanted property; or one table of both (a DataFrame or a
-                csv file with the columns `text` and `label`, 1 or 0) and nothing.
+            positive, negative: sentences with and without the wanted property, or one table of both, as of
+                `zscap.data.labelled_texts`.
             validation: the same, of other sentences; None puts aside a random seventh of each class, which tells less
                 where sentences resemble each other.
             model: hub id or folder of any pretrained network that transformers can put a classification head on
@@ -111,23 +102,30 @@ class TextClassifier:
 
         Raises:
             MissingWeights: `model` is neither here nor within reach on the hub.
-            InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
+            InvalidData: a class has no sentences, a sentence has both labels, a table isn't as it should be, or the
+                folder holds an unfinished run of other settings.
         """
+        from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+        from .training import check_at_least, fit, labelled, training_and_validation
+
+        check_at_least(1, epochs=epochs, batch_size=batch_size)
         (positive, negative), held = training_and_validation(positive, negative, validation, seed)
         torch.manual_seed(seed)  # the new head is random
         try:
-            tokenizer = AutoTokenizer.from_pretrained(model)
+            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
             network = AutoModelForSequenceClassification.from_pretrained(
                 model,
                 id2label={0: "other", 1: "wanted"},
                 label2id={"other": 0, "wanted": 1},
                 dtype=torch.float32,  # a checkpoint in half precision would be trained in it
                 ignore_mismatched_sizes=True,  # a head for other labels
+                trust_remote_code=False,
             )
-        except OSError as error:
-            raise MissingWeights(
-                f"{model} is neither here nor within reach on the hub: connect, or copy it here"
-            ) from error
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise MissingWeights(f"{model} can't be loaded ({reason}): connect, or copy a whole one here") from error
         if tokenizer.pad_token is None:  # as in GPT-2; padding comes last and is masked, so that any token will do
             tokenizer.pad_token = tokenizer.eos_token
         network.config.pad_token_id = tokenizer.pad_token_id
@@ -143,14 +141,16 @@ class TextClassifier:
             logits = classifier._logits([texts[row] for row in rows])
             return F.cross_entropy(logits, labels[rows].to(device))
 
-        recipe = (str(model), prefix, epochs, batch_size, learning_rate, seed, texts, held_texts, len(positive))
-        unfinished = Path(folder) / f"unfinished-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:12]}"
+        sentences = hashlib.sha256(repr((texts, held_texts, len(positive))).encode()).hexdigest()[:12]
+        unfinished = Path(folder) / "unfinished.pt"
         steps_per_epoch = max(1, len(texts) // batch_size)
-        classifier.history = fit_keeping_best(
+        classifier.history = fit(
             network,
             loss,
-            lambda: roc_auc_score(held_labels, classifier.probability(held_texts)),
-            folder=unfinished,
+            checkpoint=unfinished,
+            recipe={"model": model, "batch_size": batch_size, "sentences": sentences},
+            evaluate=lambda: {"validation_auc": roc_auc_score(held_labels, classifier.probability(held_texts))},
+            keep_best="validation_auc",
             steps=epochs * steps_per_epoch,
             every=steps_per_epoch,
             learning_rate=learning_rate,
@@ -158,7 +158,7 @@ class TextClassifier:
             progress=progress,
         )
         classifier.save(folder)
-        shutil.rmtree(unfinished)
+        unfinished.unlink()
         return classifier
 
     @torch.inference_mode()

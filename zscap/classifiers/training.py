@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 import torch
-from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.sentences import labelled_texts, normalised
-from ..errors import InvalidData
+from ..errors import InvalidData, InvalidOption
 
 Sentences = Sequence[str]
-Table = pd.DataFrame | str | Path  # columns text and label, see `zscap.data.labelled_texts`
+Table = pd.DataFrame | str | Path  # see `zscap.data.labelled_texts`
 
 
 def fit(
@@ -28,11 +27,13 @@ def fit(
     learning_rate: float,
     checkpoint: str | Path | None = None,
     every: int = 200,
-    evaluate: Callable[[], dict[str, float]] | None = None,
+    evaluate: Callable[[], Mapping[str, float]] | None = None,
+    keep_best: str = "",
     warmup: float = 0.05,
     weight_decay: float = 0.01,
     average: float = 0.0,
     seed: int = 0,
+    recipe: Mapping[str, object] | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Train `model` in place with AdamW, linear warm-up and a cosine schedule; a run that was cut off goes on exactly.
@@ -42,25 +43,39 @@ def fit(
 
     Args:
         steps, learning_rate: number of updates; peak rate, reached after the fraction `warmup` of them.
-        checkpoint: file for the run's whole state, replaced atomically every `every` steps; resumed if there.
+        checkpoint: file for the run's whole state, replaced atomically every `every` steps; resumed if there. It
+            holds the arguments from `steps` to `recipe` and the shapes of the model's tensors, not their first values:
+            an interrupted cell may be run again with the model as it is then.
         evaluate: called every `every` steps in eval mode without gradients; its figures become columns of the result.
+        keep_best: the figure of `evaluate` whose highest value decides which weights the model has in the end.
         average: decay of an exponential moving average of the weights, which replaces them at the end (0: none).
         seed: shifts every step's generator.
+        recipe: what else makes this run, such as the batch size; a checkpoint of another value isn't resumed.
 
     Returns:
         DataFrame with columns `step`, `loss` (mean since the row before) and `evaluate`'s, a row per `every` steps.
+
+    Raises:
+        InvalidData: the checkpoint is damaged, or of a run with other settings.
     """
+    recipe = {
+        **{"steps": steps, "learning_rate": learning_rate, "every": every, "keep_best": keep_best, "warmup": warmup},
+        **{"weight_decay": weight_decay, "average": average, "seed": seed, **(recipe or {})},
+        **{name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
+    }
+    recipe = {name: str(value) for name, value in recipe.items()}
     decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
     plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
     optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
-    smooth = {name: value.clone() for name, value in model.state_dict().items()} if average else {}
-    start, rows, since = 0, [], []
+    smooth = _copy(model) if average else {}
+    start, rows, since, best = 0, [], [], {"score": -math.inf, "weights": {}}
     if checkpoint and Path(checkpoint).exists():
-        saved = torch.load(checkpoint, weights_only=True)
+        saved = _read_checkpoint(checkpoint, recipe)
         model.load_state_dict(saved["model"])
         optimiser.load_state_dict(saved["optimiser"])
-        start, rows, smooth = saved["step"], saved["rows"], saved["smooth"]
+        start, rows, best = saved["step"], saved["rows"], saved["best"]
+        smooth = {name: saved["smooth"][name].to(tensor.device) for name, tensor in smooth.items()}
 
     for step in tqdm(range(start, steps), initial=start, total=steps, disable=not progress):
         ramp = min(1.0, (step + 1) / max(1.0, warmup * steps))
@@ -80,47 +95,47 @@ def fit(
         if (step + 1) % every == 0 or step + 1 == steps:
             model.eval()
             with torch.no_grad():
-                figures = evaluate() if evaluate else {}
+                figures = {name: float(figure) for name, figure in evaluate().items()} if evaluate else {}
             rows.append({"step": step + 1, "loss": sum(since) / len(since), **figures})
             since = []
+            if keep_best and figures[keep_best] >= best["score"]:  # of equals the later, which has learnt longer
+                best = {"score": figures[keep_best], "weights": _copy(model)}
             if checkpoint:
                 state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "smooth": smooth}
+                state |= {"best": best, "step": step + 1, "rows": rows, "recipe": recipe}
                 Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
-                torch.save({**state, "step": step + 1, "rows": rows}, f"{checkpoint}.part")
+                torch.save(state, f"{checkpoint}.part")
                 os.replace(f"{checkpoint}.part", checkpoint)
-    if average:
-        model.load_state_dict(smooth)
+    if weights := best["weights"] or smooth:
+        model.load_state_dict(weights)
     model.eval()
     return pd.DataFrame(rows)
 
 
-def fit_keeping_best(
-    model: nn.Module,
-    loss: Callable[[int], Tensor],
-    validation_auc: Callable[[], float],
-    *,
-    folder: Path | None = None,
-    **options,
-) -> pd.DataFrame:
-    """`fit`, then go back to the weights of the highest validation AUC; in `folder` a run that was cut off goes on."""
-    file = folder / "best.pt" if folder else None
-    best = torch.load(file, weights_only=True) if file and file.exists() else {"auc": -1.0}
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
 
-    def evaluate() -> dict[str, float]:
-        nonlocal best
-        auc = float(validation_auc())
-        if auc >= best["auc"]:  # of equals the later, which has learnt longer
-            best = {"auc": auc, "weights": {name: tensor.clone() for name, tensor in model.state_dict().items()}}
-            if file:
-                file.parent.mkdir(parents=True, exist_ok=True)
-                torch.save(best, f"{file}.part")
-                os.replace(f"{file}.part", file)
-        return {"validation_auc": auc}
 
-    checkpoint = folder / "last.pt" if folder else None
-    history = fit(model, loss, evaluate=evaluate, checkpoint=checkpoint, **options)
-    model.load_state_dict(best["weights"])
-    return history
+def _read_checkpoint(file: str | Path, recipe: dict[str, str]) -> dict:
+    try:
+        saved = torch.load(file, weights_only=True, map_location="cpu")
+        found = dict(saved["recipe"])
+    except Exception as error:  # whatever the bytes of a damaged file lead to
+        raise InvalidData(f"{file} is no whole checkpoint ({error!r:.80}): delete it or name another") from error
+    for name in recipe | found:
+        if found.get(name) != recipe.get(name):
+            raise InvalidData(
+                f"{file} is of a run with {name}={found.get(name)} instead of {recipe.get(name)}: "
+                "delete it or name another"
+            )
+    return saved
+
+
+def check_at_least(minimum: int, **values: int) -> None:
+    """Raise InvalidOption where a value is under the minimum."""
+    for name, value in values.items():
+        if value < minimum:
+            raise InvalidOption(f"{name}={value}: must be at least {minimum}")
 
 
 def training_and_validation(
@@ -132,6 +147,8 @@ def training_and_validation(
     """Sentences with and without the property to train on, and others to validate on, checked."""
     training = _classes(positive, negative)
     if validation is None:
+        from sklearn.model_selection import train_test_split  # late: `fit` alone needs no scikit-learn
+
         if (fewest := min(map(len, training))) < 2:
             raise InvalidData(f"{fewest} sentence of a class can't serve training and validation both: give more")
         parts = [train_test_split(list(texts), test_size=1 / 7, random_state=seed) for texts in training]
@@ -151,12 +168,11 @@ def _classes(positive: Sentences | Table, negative: Sentences | None) -> tuple[S
             raise InvalidData("one list of sentences: give those without the property as well, or a table of both")
         table = labelled_texts(positive)
         positive, negative = (table.text[table.label == label].tolist() for label in (True, False))
+    for side in (positive, negative):
+        if isinstance(side, Table):
+            raise InvalidData(f"a class is the {type(side).__name__} {' '.join(str(side).split())[:60]!r}: give a list")
     if not len(positive) or not len(negative):
         raise InvalidData(f"{len(positive)} positive and {len(negative)} negative sentences: both classes need some")
-    if isinstance(positive, str) or isinstance(negative, str):
-        raise InvalidData(
-            f"a class is the one text {positive if isinstance(positive, str) else negative!r}: give a list"
-        )
     for text in (*positive, *negative):
         if not isinstance(text, str) or not text.strip():
             raise InvalidData(f"{text!r} is among the sentences: leave out what is empty or no text")

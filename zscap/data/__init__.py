@@ -3,21 +3,13 @@
 from importlib import import_module
 
 # Imported when they are first asked for, because pandas and scikit-learn take seconds.
-_LATE = {
-    "CLASS_PHRASES": "phrases",
-    "DATASETS": "datasets",
-    "audit": "auditing",
-    "class_captions": "phrases",
-    "fetch": "datasets",
-    "labelled_texts": "sentences",
-    "load_audibility": "sentences",
-    "near_duplicates": "sentences",
-    "normalised": "sentences",
-    "read_sentences": "sentences",
-    "shortcuts": "auditing",
-    "split": "sentences",
-    "tense_sentences": "phrases",
+_NAMES = {
+    "auditing": ("audit", "shortcuts"),
+    "datasets": ("DATASETS", "fetch"),
+    "phrases": ("CLASS_PHRASES", "class_captions", "tense_sentences"),
+    "sentences": ("labelled_texts", "load_audibility", "near_duplicates", "normalised", "read_sentences", "split"),
 }
+_LATE = {name: module for module, names in _NAMES.items() for name in names}
 
 __all__ = sorted(_LATE)
 

@@ -21,49 +21,41 @@ from .sentences import near_duplicates
 def audit(
     texts: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
-    """Measure what the texts' length, first word and single words alone tell about the labels, cross-validated.
-
-    Args:
-        groups: texts of one group stay in one fold, such as the two of a pair; None groups near-duplicates.
-
-    Returns:
-        DataFrame as of `zscap.metrics.shortcuts`; the row `majority` is what guessing reaches.
-
-    Raises:
-        InvalidData: as many labels as texts are needed, of two classes, in 5 groups or more.
-    """
-    texts, labels = list(texts), [bool(label) for label in labels]
-    if len(texts) != len(labels) or len(set(labels)) < 2:
-        raise InvalidData(f"{len(texts)} texts and {len(labels)} labels of {len(set(labels))} classes: two are needed")
-    groups = near_duplicates(texts) if groups is None else list(groups)
-    if len(set(groups)) < 5:
-        raise InvalidData(f"{len(set(groups))} groups of texts: an audit in five parts needs 5 or more")
-    return shortcuts(texts, labels, groups, seed=seed)
+    """`shortcuts` of texts that may resemble each other: `groups=None` keeps near-duplicates in one fold."""
+    return shortcuts(texts, labels, near_duplicates(list(texts)) if groups is None else groups, seed=seed)
 
 
 def shortcuts(
     sentences: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, folds: int = 5, seed: int = 0
 ) -> pd.DataFrame:
-    """Measure how well one can guess the labels without understanding a sentence.
+    """Measure what the sentences' length, first word and single words alone tell about the labels, cross-validated.
 
     A classifier that doesn't clearly beat these may have learnt nothing but the data set's habits (the published
-    audibility set opens its audible sentences with "The").
+    audibility set opens its audible sentences with "The"). The row `majority` is what guessing reaches.
 
     Args:
         groups: sentences of one group, such as the two of a pair, stay in one fold; None makes each its own group.
 
     Returns:
-        DataFrame with a row per shortcut (index `shortcut`) and the columns `accuracy` and `auc`, cross-validated.
+        DataFrame with a row per shortcut (index `shortcut`) and the columns `accuracy` and `auc`.
+
+    Raises:
+        InvalidData: as many labels and groups as sentences are needed, `folds` groups or more, each class in two.
     """
     sentences, labels = np.asarray(sentences, dtype=object), np.asarray(labels, dtype=int)
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
+    if not len(sentences) == len(labels) == len(groups) >= len(set(groups)) >= folds:
+        raise InvalidData(
+            f"{len(sentences)} texts, {len(labels)} labels, {len(set(groups))} groups: "
+            f"give each text a label, in {folds} groups or more"
+        )
+    if min(len(set(groups[labels == label])) for label in (0, 1)) < 2:
+        raise InvalidData(f"labels {sorted(set(labels.tolist()))}: give two classes, each in two groups or more")
     splits = GroupKFold(folds, shuffle=True, random_state=seed)
     rows = {}
     for name, estimator in _shortcut_estimators().items():
-        probability = cross_val_predict(estimator, sentences, labels, groups=groups, cv=splits, method="predict_proba")[
-            :, 1
-        ]
-        rows[name] = accuracy_score(labels, probability > 0.5), roc_auc_score(labels, probability)
+        probability = cross_val_predict(estimator, sentences, labels, groups=groups, cv=splits, method="predict_proba")
+        rows[name] = accuracy_score(labels, probability[:, 1] > 0.5), roc_auc_score(labels, probability[:, 1])
     return pd.DataFrame.from_dict(rows, orient="index", columns=["accuracy", "auc"]).rename_axis("shortcut")
 
 

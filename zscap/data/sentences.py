@@ -1,21 +1,42 @@
 """Readers of text data, and splits of them."""
 
 import json
-import os
 import re
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_array
-from scipy.sparse.csgraph import connected_components
-from sklearn.feature_extraction.text import TfidfVectorizer
 
 from ..errors import InvalidData
 from ..files import REPOSITORY, data_folder
 
 OWN_AUDIBILITY = REPOSITORY / "data" / "audibility.csv"
 PUBLISHED_AUDIBILITY = {"audible.txt": True, "notAudible.txt": False}  # file -> can what it says be heard
+COLUMNS = {"sentence": "text", "audible": "label"}  # of an audibility table -> of any labelled one
+
+
+def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
+    """Read a table of texts that have a property (label 1 or true) and texts that don't (0 or false).
+
+    Args:
+        source: the table, or a csv file that holds it, with the columns `text` and `label`, or `sentence` and
+            `audible` as in data/audibility.csv.
+
+    Returns:
+        DataFrame with the columns `text` (str) and `label` (bool), and whatever else the table has.
+
+    Raises:
+        InvalidData: the file isn't there, a column is missing, or a row has no text or another label.
+    """
+    table, name = (source, "the table") if isinstance(source, pd.DataFrame) else (_read_csv(Path(source)), source)
+    table = table.rename(columns={old: new for old, new in COLUMNS.items() if new not in table})
+    if missing := {"text", "label"} - set(table.columns):
+        raise InvalidData(f"{name} lacks the column {max(missing)}, it has {list(table.columns)}: rename its columns")
+    textless = ~table.text.map(lambda text: isinstance(text, str) and bool(text.strip())).astype(bool)
+    if (bad := textless | ~table.label.isin([0, 1])).any():
+        row = table[bad].iloc[0]
+        raise InvalidData(f"{name} has a row {row.text!r}, {row.label!r}: text must be a text, label 1 or 0")
+    return table.assign(label=table.label.astype(bool))
 
 
 def load_audibility(source: str | Path = "own") -> pd.DataFrame:
@@ -23,7 +44,7 @@ def load_audibility(source: str | Path = "own") -> pd.DataFrame:
 
     Args:
         source: "own" for this project's sentences (data/audibility.csv of a clone), "published" for the set of
-            arXiv 2309.03884 (`fetch("audibility")`), or a csv file with the columns `sentence` and `audible`.
+            arXiv 2309.03884 (`fetch("audibility")`), or a csv file as of `labelled_texts`.
 
     Returns:
         DataFrame with the columns `sentence` (str, none twice) and `audible` (bool); our own also have `pair`, the
@@ -34,15 +55,8 @@ def load_audibility(source: str | Path = "own") -> pd.DataFrame:
     """
     if source == "published":
         return _load_published(data_folder() / "audibility")
-    path = OWN_AUDIBILITY if source == "own" else Path(source)
-    if not path.is_file():
-        raise InvalidData(f"{path} isn't there: pass 'own' in a clone of the repository, 'published', or a csv file")
-    table = pd.read_csv(path)
-    if missing := {"sentence", "audible"} - set(table.columns):
-        raise InvalidData(f"{path} lacks the column {min(missing)}: it needs sentence and audible")
-    if not table.audible.isin([0, 1]).all() or table.sentence.isna().any():
-        raise InvalidData(f"{path} has a row without a sentence or whose audible is neither 0 nor 1: mend that row")
-    table["audible"] = table.audible.astype(bool)
+    table = labelled_texts(OWN_AUDIBILITY if source == "own" else source)
+    table = table.rename(columns={new: old for old, new in COLUMNS.items()})
     return table.drop_duplicates("sentence", ignore_index=True)
 
 
@@ -57,33 +71,27 @@ def read_sentences(folder: str | Path | None, repository: str | Path | None = No
         DataFrame with `text` (see `clean_sentence`), `source` (flickr, audiocaps, clotho, audible, notaudible, own),
         `audio` (True where the text describes a sound) and `held_out` (every 20th image or recording, AudioCaps'
         validation split whole). Sentences under 3 or over 24 words are dropped, missing files left out.
+
+    Raises:
+        InvalidData: there are no sentences, or a file isn't what its name says.
     """
-    folder, tables = Path(folder or os.devnull), []
-
-    def add(source: str, texts, keys, audio, held_out=None) -> None:
-        table = pd.DataFrame({"text": list(texts), "source": source, "audio": audio, "key": list(keys)})
-        table["held_out"] = table["key"].factorize()[0] % 20 == 19 if held_out is None else held_out
-        tables.append(table)
-
-    if (path := folder / "text/flickr8k_captions.tsv").exists():
-        flickr = pd.read_csv(path, sep="\t", names=["image", "text"], quoting=3)
-        add("flickr", flickr["text"], flickr["image"].str.split("#").str[0], False)
-    for part in ("train", "val"):
-        if (path := folder / f"text/audiocaps_{part}.csv").exists():
-            captions = pd.read_csv(path)
-            add("audiocaps", captions["caption"], captions["youtube_id"], True, held_out=part == "val")
-    if (path := folder / "text/clotho_train.json").exists():
-        recordings = json.loads(path.read_text())
-        pairs = [(text, i) for i, recording in enumerate(recordings) for text in recording["captions"]]
-        add("clotho", *zip(*pairs, strict=True), True)
-    for file, audible in PUBLISHED_AUDIBILITY.items():
-        if (path := folder / "audibility" / file).exists():
-            lines = _lines(path)
-            add(path.stem.lower(), lines, range(len(lines)), audible)
+    tables = []
+    for file, (source, reader, audio, held_out) in CORPORA.items() if folder else ():
+        if (path := Path(folder) / file).exists():
+            try:
+                texts, keys = reader(path)
+                table = pd.DataFrame({"text": list(texts), "source": source, "audio": audio, "key": list(keys)})
+            except (ValueError, LookupError, TypeError) as error:
+                raise InvalidData(f"{path} can't be read as {source} ({error!r}): get it again") from error
+            table["held_out"] = table.key.factorize()[0] % 20 == 19 if held_out is None else held_out
+            tables.append(table)
     if repository and not tables:
         own = load_audibility(Path(repository) / "data/audibility.csv")
-        add("own", own["sentence"], own["pair"], own["audible"])
-    sentences = pd.concat(tables, ignore_index=True).drop(columns="key").dropna()
+        table = pd.DataFrame({"text": own.sentence, "source": "own", "audio": own.audible})
+        tables.append(table.assign(held_out=own.pair.factorize()[0] % 20 == 19))
+    if not tables:
+        raise InvalidData(f"no sentences in {folder}: fetch a data set, or name a clone of the repository as well")
+    sentences = pd.concat(tables, ignore_index=True).drop(columns="key", errors="ignore").dropna()
     sentences["text"] = sentences["text"].map(clean_sentence)
     words = sentences["text"].str.count(" ") + 1
     return sentences[words.between(3, 24)].drop_duplicates(["text", "source"]).reset_index(drop=True)
@@ -110,36 +118,6 @@ def normalised(text: str) -> str:
     return " ".join(text.split()).casefold().rstrip(" .!?,;:")
 
 
-def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
-    """Read a table of texts that have a property (label 1 or true) and texts that don't (0 or false).
-
-    Args:
-        source: the table, or a csv file that holds it.
-
-    Returns:
-        DataFrame with the columns `text` (str) and `label` (bool), and whatever else the table has.
-
-    Raises:
-        InvalidData: the file isn't there, a column is missing, or a row has no text or another label.
-    """
-    if isinstance(source, pd.DataFrame):
-        table, name = source, "the table"
-    elif Path(source).is_file():
-        try:
-            table, name = pd.read_csv(source), source
-        except ValueError as error:  # no rows, another number of columns, not utf-8
-            raise InvalidData(f"{source} is no csv file ({' '.join(str(error).split())}): save it as one") from error
-    else:
-        raise InvalidData(f"{source} isn't there: give a csv file or a table with the columns text and label")
-    if missing := {"text", "label"} - set(table.columns):
-        raise InvalidData(f"{name} lacks the column {max(missing)}, it has {list(table.columns)}: rename its columns")
-    textless = ~table.text.map(lambda text: isinstance(text, str) and bool(text.strip()))
-    if (bad := textless | ~table.label.isin([0, 1])).any():
-        row = table[bad].iloc[0]
-        raise InvalidData(f"{name} has a row {row.text!r}, {row.label!r}: text must be a text, label 1 or 0")
-    return table.assign(label=table.label.astype(bool))
-
-
 def near_duplicates(sentences: list[str], *, cosine: float = 0.7) -> np.ndarray:
     """Group sentences that say nearly the same, so that a split can keep each group on one side.
 
@@ -149,7 +127,13 @@ def near_duplicates(sentences: list[str], *, cosine: float = 0.7) -> np.ndarray:
     Returns:
         int array, shape = (n,), the number of each sentence's group.
     """
-    words = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(sentences)
+    from scipy.sparse.csgraph import connected_components  # late, like scikit-learn: readers need neither
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    try:
+        words = TfidfVectorizer(sublinear_tf=True, stop_words="english").fit_transform(sentences)
+    except ValueError:  # stop words alone
+        return pd.factorize(np.array(sentences, dtype=object))[0]
     similarity = words @ words.T
     similarity.data[similarity.data < cosine] = 0
     similarity.eliminate_zeros()
@@ -163,7 +147,15 @@ def split(table: pd.DataFrame, *, seed: int = 0) -> pd.Series:
 
     Returns:
         str Series named `split`, with the table's index.
+
+    Raises:
+        InvalidData: the table has no sentences.
     """
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    if "sentence" not in table or table.empty:
+        raise InvalidData(f"the table has {len(table)} rows, columns {list(table)}: give sentences, as load_audibility")
     groups = near_duplicates(table.sentence.tolist())
     if "pair" in table:
         links = csr_array((np.ones(len(table)), (groups, pd.factorize(table.pair)[0])))
@@ -181,7 +173,7 @@ def _load_published(folder: Path) -> pd.DataFrame:
     for file, audible in PUBLISHED_AUDIBILITY.items():
         if not (folder / file).is_file():
             raise InvalidData(f"{folder / file} isn't there: run `zscap fetch audibility`, or set ZSCAP_DATA")
-        sentences[audible] = dict.fromkeys(_lines(folder / file))
+        sentences[audible] = dict.fromkeys(_lines(folder / file)[0])
     both = sentences[True].keys() & sentences[False].keys()
     return pd.DataFrame(
         [(line, audible) for audible, lines in sentences.items() for line in lines if line not in both],
@@ -189,6 +181,42 @@ def _load_published(folder: Path) -> pd.DataFrame:
     )
 
 
-def _lines(path: Path) -> list[str]:
-    """The lines of a text file that aren't empty."""
-    return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+def _read_csv(path: Path) -> pd.DataFrame:
+    if not path.is_file():
+        raise InvalidData(f"{path} isn't there: give a csv file or a table with the columns text and label")
+    try:
+        return pd.read_csv(path)
+    except ValueError as error:  # no rows, another number of columns, not utf-8
+        raise InvalidData(f"{path} is no csv file ({' '.join(str(error).split())}): save it as one") from error
+
+
+# Readers of `read_sentences`: the texts of a file, and for each what it describes, so that a split can keep it whole.
+
+
+def _flickr(path: Path) -> tuple:
+    table = pd.read_csv(path, sep="\t", names=["image", "text"], quoting=3)
+    return table.text, table.image.str.split("#").str[0]
+
+
+def _audiocaps(path: Path) -> tuple:
+    table = pd.read_csv(path)
+    return table["caption"], table["youtube_id"]
+
+
+def _clotho(path: Path) -> tuple:
+    recordings = json.loads(path.read_text(encoding="utf-8"))
+    return zip(*((text, i) for i, recording in enumerate(recordings) for text in recording["captions"]), strict=True)
+
+
+def _lines(path: Path) -> tuple:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return lines, range(len(lines))
+
+
+CORPORA = {  # file -> name, reader, whether it is about sounds, whether it is held out (None: every 20th)
+    "text/flickr8k_captions.tsv": ("flickr", _flickr, False, None),
+    "text/audiocaps_train.csv": ("audiocaps", _audiocaps, True, False),
+    "text/audiocaps_val.csv": ("audiocaps", _audiocaps, True, True),
+    "text/clotho_train.json": ("clotho", _clotho, True, None),
+    **{f"audibility/{file}": (Path(file).stem.lower(), _lines, b, None) for file, b in PUBLISHED_AUDIBILITY.items()},
+}
