@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -25,29 +26,54 @@ def commands() -> list[str]:
     return [line for line in lines if line.startswith(("zscap ", "papermill "))]
 
 
-@pytest.fixture
-def clone(tmp_path, monkeypatch):
-    """A folder that looks like the clone, so that what the README writes does not land in it."""
-    for name in ("data", "zscap", "notebooks"):
-        (tmp_path / name).symlink_to(ROOT / name)
-    (tmp_path / "runs").mkdir()
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def git(folder: Path, *arguments: str) -> str:
+    done = subprocess.run(["git", "-C", folder, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory) -> Path:
+    """A clone of the repository as it stands, uncommitted work included: what git doesn't know isn't there."""
+    folder = tmp_path_factory.mktemp("clone") / "zscap"
+    git(ROOT, "clone", "--quiet", "--local", str(ROOT), str(folder))
+    for name in git(ROOT, "ls-files", "-z", "--modified", "--others", "--exclude-standard").split("\0"):
+        if name and (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / name, folder / name)
+        elif name:
+            (folder / name).unlink()
+    git(folder, "add", "--all")
+    author = ("-c", "user.name=nobody", "-c", "user.email=nobody@localhost", "-c", "commit.gpgsign=false")
+    git(folder, *author, "commit", "--quiet", "--allow-empty", "--message", "as it stands")
+    return folder
+
+
+def run(clone: Path, *command: str | Path) -> str:
+    """Runs a command in the clone with the clone's package; it must leave all that git tracks as it was."""
+    environment = os.environ | {"PYTHONPATH": str(clone), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    done = subprocess.run(command, capture_output=True, text=True, cwd=clone, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not git(clone, "status", "--porcelain")
+    return done.stdout
+
+
+def test_the_clone_runs_its_own_package(clone):
+    code = "import zscap, sys; print(zscap.__file__, 'torch' in sys.modules)"
+    assert run(clone, BIN / "python", "-c", code) == f"{clone / 'zscap' / '__init__.py'} False\n"
 
 
 @pytest.mark.parametrize("code", blocks("python"))
 def test_python_runs(code, clone):
-    exec(compile(code, "README.md", "exec"), {})
+    run(clone, BIN / "python", "-c", code)
 
 
 @pytest.mark.parametrize("command", commands())
 def test_commands_run(command, clone):
     program, *arguments = shlex.split(command)
     if program == "papermill":
-        unknown = set(arguments[3::3]) - set(papermill.inspect_notebook(arguments[0]))
+        unknown = set(arguments[3::3]) - set(papermill.inspect_notebook(clone / arguments[0]))
         assert not unknown, f"papermill would only log the unknown parameters {unknown}"
-    done = subprocess.run([BIN / program, *arguments], capture_output=True, text=True, env=os.environ, check=False)
-    assert done.returncode == 0, done.stderr
+    run(clone, BIN / program, *arguments)
 
 
 def test_commands_were_found():

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import json
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -25,7 +26,7 @@ LAYERS = [
     {"guidance"},
     {"caption"},
     {"captioner"},
-    {"preset", "ranking"},
+    {"output", "preset", "ranking"},
     {"evaluation"},
     {"cli"},
 ]
@@ -55,17 +56,36 @@ def test_imports_run_one_way():
             assert level[imported] < level[own], f"{file} imports {imported}"
 
 
-def pins() -> set[str]:
+def test_dependencies_have_lower_bounds_and_constraints_exact_pins():
+    """Bounds in the wheel, which others install beside their own; pins in what sets up a clone."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {*project["dependencies"], *(pin for extra in project["optional-dependencies"].values() for pin in extra)}
-
-
-def test_pins_are_exact_and_the_same_everywhere():
-    assert all("==" in pin for pin in pins())
+    named = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
+    bounds = dict(line.split(">=") for line in named)
+    lines = (ROOT / "constraints.txt").read_text().splitlines()
+    pins = dict(line.split("==") for line in lines if not line.startswith("#"))
+    assert list(pins) == list(bounds)
+    for name, pin in pins.items():
+        assert [int(part) for part in pin.split(".")] >= [int(part) for part in bounds[name].split(".")], name
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
-    assert {pin for pin in pip if "==" in pin} == pins()
-    assert "torch==2.13.0" in (ROOT / "Makefile").read_text()
+    assert pip == ["--constraint constraints.txt", "--editable .[notebooks,test]"]
+    install = re.search(r"pip install (.*\\\n)*.*", (ROOT / "Makefile").read_text()).group()
+    assert "--constraint constraints.txt" in install and install.count("pip install") == 1
+
+
+def test_the_package_imports_what_it_declares():
+    """No dependency is left over, and none is missing; names that differ from their module's are listed."""
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    declared = {modules.get(name, name) for name in (line.split(">=")[0] for line in project["dependencies"])}
+    imported = set()
+    for file in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.split(".")[0])
+    assert imported - set(sys.stdlib_module_names) - {"zscap"} == declared
 
 
 def test_assets_are_the_published_ones_and_small():
