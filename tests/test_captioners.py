@@ -379,4 +379,4 @@ def test_video(tmp_path):
     full = lm.model(input_ids=text, pixel_values=pixels).logits[:, -1]
     torch.testing.assert_close(lm.forward(state)[0], full, atol=1e-4, rtol=1e-4)
     assert state.tokens.shape[1] == 4 * 5 + 4
-    assert not torch.equal(lm.forward(lm.begin(PROMPT, frames[:2]))[0], lm.forward(state)[0])
+    assert (lm.forward(lm.begin(PROMPT, frames[:2]))[0] - lm.forward(state)[0]).abs().max() > 1e-3

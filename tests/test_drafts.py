@@ -30,10 +30,11 @@ def test_more_drafts_rank_higher_and_the_batch_does_not_matter(captioner, option
         captions = captioner(SOURCES, num_drafts=number)
         assert [captioner(source, num_drafts=number).tokens for source in SOURCES] == [c.tokens for c in captions]
         ranks[number] = [rank(caption, options) for caption in captions]
-    assert all(a <= b <= c for a, b, c in zip(*ranks.values(), strict=True))  # the first drafts are among the more
+    for one, four, sixteen in zip(*ranks.values(), strict=True):  # the first drafts are among the more
+        assert one <= four + 1e-5 and four <= sixteen + 1e-5
     assert sum(ranks[16]) > sum(ranks[1]) + 0.5
-    assert captioner(SOURCES, num_drafts=4) == captioner(SOURCES, num_drafts=4)
-    assert captioner(SOURCES, num_drafts=4) != captioner(SOURCES, num_drafts=4, seed=1)
+    again, other = (captioner(SOURCES, num_drafts=16, seed=seed) for seed in (0, 1))
+    assert [c.tokens for c in again] == [c.tokens for c in captions] != [c.tokens for c in other]
 
 
 def test_drafts_are_drawn_from_the_distribution(captioner):
@@ -55,17 +56,17 @@ def test_drafts_and_beams_exclude_each_other():
 
 def test_without_guides_the_most_probable_draft_is_kept(captioner):
     alone = zscap.Captioner(captioner.language_model, options=OPTIONS)
-    one, best = alone("clip"), alone("clip", num_drafts=30)
-    assert best.log_likelihood >= one.log_likelihood
+    one, best = alone("clip"), alone("clip", num_drafts=30, draft_temperature=1.0)
+    assert best.log_likelihood > one.log_likelihood - 1e-4  # the first of them, which rounds with the batch
 
 
 def test_drafts_come_best_first(captioner):
     drafts = captioner.drafts("clip 1", num_drafts=6)
     ranks = [rank(caption, OPTIONS) for caption in drafts]
     assert len(drafts) == 6 and ranks == sorted(ranks, reverse=True)
-    assert drafts[0] == captioner("clip 1", num_drafts=6)
+    assert drafts[0].tokens == captioner("clip 1", num_drafts=6).tokens
     (scored,) = captioner.score("clip 1", [drafts[2].text])
-    assert (scored.matching, scored.classifier) == (drafts[2].matching, drafts[2].classifier)
+    assert (scored.matching, scored.classifier) == pytest.approx((drafts[2].matching, drafts[2].classifier), abs=1e-5)
 
 
 def test_a_writer_is_shown_the_best_and_its_lines_are_ranked(captioner):
@@ -80,7 +81,7 @@ def test_a_writer_is_shown_the_best_and_its_lines_are_ranked(captioner):
     texts = [caption.text for caption in best]
     expected = {f"{text} {seed}" for seed in (0, 1) for text in ("a dog barks", "rain on a roof")}
     assert expected < set(texts) and len(texts) == len(set(texts)) == len({c.text for c in drafts} | expected)
-    assert rank(best[0], OPTIONS) >= rank(drafts[0], OPTIONS)
+    assert rank(best[0], OPTIONS) > rank(drafts[0], OPTIONS) - 1e-5
     assert [seed for _, seed in requests] == [0, 1]
     shown = [line for line in requests[0][0].splitlines() if line[:1] in "-0123456789" and line]
     assert [line.split(" ", 1)[1] for line in shown] == [c.text for c in drafts[:3]][::-1]
