@@ -5,8 +5,10 @@ They write as a language model does, so guidance needs no matcher (docs/METHODS.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..checkpoints import read_checkpoint
 from .causal import LanguageModel
 from .conditional import PARTS
 from .encoder_decoder import EncoderDecoderModel
@@ -39,3 +41,8 @@ def captioner_model(
     if not any(kind in model.input_modalities for kind in PARTS):
         return LanguageModel(model, processor)
     return MultimodalModel(model, processor, instruction)
+
+
+def load_speech_captioner(path: str | Path, **settings) -> LanguageModel:
+    """Read a captioner of the Whisper kind; arguments and errors as of `zscap.checkpoints.read_checkpoint`."""
+    return captioner_model(*read_checkpoint(path, "AutoModelForSpeechSeq2Seq", "AutoProcessor", **settings))

@@ -109,14 +109,15 @@ class PrefixLanguageModel(LanguageModel):
         Args:
             folder: holds the mapper, and the language model unless it lies elsewhere.
             encoder: the one whose embeddings the mapper knows.
-            language_model: its folder; None is `folder`.
+            language_model: its folder; None is "language_model" below `folder` where that is one, else `folder`.
             dtype: of both; "float64" where captions must not depend on the batch, even in their last digit.
 
         Raises:
             MissingWeights: no whole mapper, or no language model.
         """
         mapper = PrefixMapper.load(folder)
-        lm = LanguageModel.load(language_model or folder, device=device, dtype=dtype)
+        below = Path(folder) / "language_model"
+        lm = LanguageModel.load(language_model or (below if below.is_dir() else folder), device=device, dtype=dtype)
         width = lm.model.get_input_embeddings().embedding_dim
         if mapper.width != width:
             raise MissingWeights(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
 
 import torch
@@ -12,7 +13,20 @@ from ..errors import InvalidOption
 from ..options import DecodingOptions
 from .places import Part
 
-# Each network's module is imported when a preset has it: a start should not take longer for what it does not use.
+# How each network is read: `load(path, device=, dtype=)`, and revision= where its place has one. By name, since only
+# what a preset has should be imported.
+NETWORKS: dict[str, str | Callable] = {
+    "causal": "zscap.language_models.causal:LanguageModel.load",
+    "prefix": "zscap.language_models.prefix:PrefixLanguageModel.load",
+    "speech": "zscap.language_models.captioners:load_speech_captioner",
+    "embedded": "zscap.matchers.embedded:EmbeddedMatcher.load",
+    "scenes": "zscap.matchers.scenes:SceneMatcher.load",
+    "imagebind": "zscap.matchers.imagebind:ImageBind.load",
+    "clap": "zscap.matchers.clap:CLAP.load",
+    "embedding-classifier": "zscap.classifiers.embedding:EmbeddingClassifier.load",
+    "text-classifier": "zscap.classifiers.text:TextClassifier.load",
+}
+ON_EMBEDDINGS = {"prefix", "embedding-classifier"}  # these also take encoder=, the preset's matcher or encoder
 
 
 def put_together(
@@ -22,13 +36,17 @@ def put_together(
     _check_device(device)
     mps = device.startswith("mps")  # it knows no float64
     scoring_dtype = scoring_dtype or ("float32" if mps else None)
-    scoring = {"device": device} | ({} if scoring_dtype is None else {"dtype": _dtype(scoring_dtype)})
+    scoring = {} if scoring_dtype is None else {"dtype": _dtype(scoring_dtype)}
     transformers_logging.disable_progress_bar()  # a second's work; the bar would end up in captions' output
     networks: dict = {}
     for role, part in parts.items():
-        writes = {"device": device, "dtype": "float32" if mps else part.dtype}
-        settings = writes if role == "language_model" else scoring
-        networks[role] = NETWORKS[part.network](part, networks, settings)
+        settings = {"dtype": "float32" if mps else part.dtype} if role == "language_model" else scoring
+        settings = settings | ({"revision": part.weights.revision} if part.weights.revision else {})
+        if part.network in ON_EMBEDDINGS:
+            settings["encoder"] = networks.get("matcher") or networks["encoder"]
+        load = NETWORKS[part.network]
+        load = pkgutil.resolve_name(load) if isinstance(load, str) else load
+        networks[role] = load(part.weights.path, device=device, **settings)
     networks.pop("encoder", None)
     return Captioner(networks.pop("language_model"), **networks, options=options, batch_size=batch_size)
 
@@ -45,75 +63,3 @@ def _dtype(name: str) -> torch.dtype:
     if name not in choices:
         raise InvalidOption(f"scoring_dtype={name!r}: must be one of {', '.join(choices)}")
     return getattr(torch, name)
-
-
-def _causal(part: Part, networks: dict, settings: dict):
-    from ..language_models.causal import LanguageModel
-
-    return LanguageModel.load(part.weights.path, revision=part.weights.revision, **settings)
-
-
-def _prefix(part: Part, networks: dict, settings: dict):
-    from ..language_models.prefix import PrefixLanguageModel
-
-    folder = part.weights.path
-    return PrefixLanguageModel.load(folder, networks["encoder"], language_model=folder / "language_model", **settings)
-
-
-def _whisper(part: Part, networks: dict, settings: dict):
-    from ..language_models.captioners import captioner_model
-    from ..language_models.causal import read_checkpoint
-
-    names = "WhisperForConditionalGeneration", "AutoProcessor"
-    return captioner_model(*read_checkpoint(part.weights.path, *names, revision=part.weights.revision, **settings))
-
-
-def _embedded(part: Part, networks: dict, settings: dict):
-    from ..matchers.embedded import EmbeddedMatcher
-
-    return EmbeddedMatcher.load(part.weights.path, **settings)
-
-
-def _scenes(part: Part, networks: dict, settings: dict):
-    from ..matchers.scenes import SceneMatcher
-
-    return SceneMatcher.load(part.weights.path, **settings)
-
-
-def _imagebind(part: Part, networks: dict, settings: dict):
-    from ..matchers.imagebind import ImageBind
-
-    return ImageBind.load(part.weights.path / "imagebind_huge.pth", **settings)
-
-
-def _clap(part: Part, networks: dict, settings: dict):
-    from ..matchers.clap import CLAP
-
-    return CLAP.load(part.weights.path, revision=part.weights.revision, **settings)
-
-
-def _embedding_classifier(part: Part, networks: dict, settings: dict):
-    from ..classifiers.embedding import EmbeddingClassifier
-
-    encoder = networks.get("matcher") or networks["encoder"]
-    return EmbeddingClassifier.load(part.weights.path / "classifier.safetensors", encoder, **settings)
-
-
-def _text_classifier(part: Part, networks: dict, settings: dict):
-    from ..classifiers.text import TextClassifier
-
-    return TextClassifier.load(part.weights.path, **settings)
-
-
-# How each network is read: (its part, the networks before it, where and in which precision it runs) -> the network.
-NETWORKS: dict[str, Callable] = {
-    "causal": _causal,
-    "prefix": _prefix,
-    "whisper": _whisper,
-    "embedded": _embedded,
-    "scenes": _scenes,
-    "imagebind": _imagebind,
-    "clap": _clap,
-    "embedding-classifier": _embedding_classifier,
-    "text-classifier": _text_classifier,
-}
