@@ -6,13 +6,14 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import platformdirs
 
-from .errors import MissingWeights
+from .errors import MissingWeights, ZscapError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 PACKAGE = Path(__file__).parent
 ASSETS = PACKAGE / "assets"
 REPOSITORY = PACKAGE.resolve().parent  # a clone of the project, if the package was not installed elsewhere
+MAX_TENSORS = 5_000  # of a network; the largest of the presets' have about a thousand
 
 
 def cache_folder() -> Path:
@@ -62,26 +64,68 @@ def download(url: str, path: str | Path, sha256: str | None) -> None:
     )
 
 
+@contextmanager
+def reading(what: str, path: str | Path, fix: str) -> Iterator[None]:
+    """Turns whatever a damaged file makes a library raise into MissingWeights, which names the file and the fix."""
+    try:
+        yield
+    except ZscapError:
+        raise
+    except Exception as error:  # each library raises its own; tokenizers raises a bare Exception
+        reason = getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise MissingWeights(f"{path}: no whole {what} ({reason}); {fix}") from error
+
+
+@contextmanager
+def bounded(size: int, tensors: int = MAX_TENSORS) -> Iterator[None]:
+    """Refuses a network that asks for more weights than its files of `size` bytes can hold, before it is built.
+
+    A network that is made on the meta device inside takes no memory, and one of 10**9 layers is given up in time.
+
+    Args:
+        tensors: how many weights, biases, ... there may be.
+
+    Raises:
+        ValueError: the network is too large.
+    """
+    from torch.nn.modules.module import register_module_parameter_registration_hook
+
+    left = {"weights": size, "tensors": tensors}
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter) -> None:
+        if parameter.is_meta:
+            left["weights"] -= parameter.numel()
+            left["tensors"] -= 1
+        if min(left.values()) < 0:
+            raise ValueError("its settings ask for more weights than the file holds")
+
+    hook = register_module_parameter_registration_hook(count)
+    try:
+        yield
+    finally:
+        hook.remove()
+
+
 def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) -> tuple[nn.Module, dict]:
     """A network that `write_packed` saved, in float32, and the arguments that it was built with.
 
     Args:
-        build: makes the network from these arguments, by name.
+        build: makes the network from these arguments, by name, on torch's meta device: what the file does not hold, it
+            takes from numpy, and only after it has made its parameters.
         recipe: what makes such a file, for the message.
 
     Raises:
         MissingWeights: the file is not there, cut off, or holds something else.
     """
-    from safetensors import SafetensorError, safe_open
+    import torch
+    from safetensors import safe_open
 
-    try:
-        with safe_open(path, "pt") as file:
-            config = json.loads(file.metadata()["config"])
+    with reading("weights file", path, f"make it with {recipe}"), safe_open(path, "pt") as file:
+        config = json.loads(file.metadata()["config"])
+        with torch.device("meta"), bounded(Path(path).stat().st_size, len(file.keys())):
             network = build(**config)
-            network.load_state_dict({name: file.get_tensor(name).float() for name in file.keys()})  # noqa: SIM118
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise MissingWeights(f"{path}: no whole weights file ({reason}); make it with {recipe}") from None
+        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        network.load_state_dict(weights, assign=True)
     return network, config
 
 
