@@ -1,3 +1,6 @@
+import json
+import subprocess
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -5,13 +8,17 @@ import numpy as np
 import pytest
 import soundfile
 import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
 from transformers import AutoTokenizer
 
 import zscap
+import zscap.matchers
 from zscap.data import CLASS_PHRASES
 from zscap.errors import MissingWeights, UnreadableSource
+from zscap.files import write_packed
 from zscap.matchers import embedded
-from zscap.matchers.embedded import AudioEncoder, EmbeddedMatcher, TextTower, save_matcher
+from zscap.matchers.embedded import AudioEncoder, EmbeddedMatcher, TextTower
 from zscap.matchers.trees import trees
 
 ASSETS = Path(zscap.__file__).parent / "assets"
@@ -58,7 +65,7 @@ def test_a_tree_of_texts_gives_what_each_text_gives_alone(tiny):
     together = tiny.encode_text(TEXTS)
     torch.testing.assert_close(together, torch.stack([one_by_one(tiny, text) for text in TEXTS]), atol=1e-5, rtol=0)
     torch.testing.assert_close(together.norm(dim=-1), torch.ones(len(TEXTS)))
-    assert torch.equal(together[0], together[6])
+    torch.testing.assert_close(together[0], together[6], atol=1e-5, rtol=0)
     assert (together[0] - together[1]).abs().max() > 1e-3
 
 
@@ -106,22 +113,91 @@ def test_a_recording_that_cannot_be_read_is_named(tiny, tmp_path):
         tiny.encode_source([tmp_path / "nothing.wav"])
 
 
-def test_weights_survive_the_file(tiny, tokenizer, tmp_path):
-    save_matcher(tmp_path / "matcher.safetensors", tiny.tower, tiny.encoder, {"tower": TOWER, "encoder": ENCODER})
-    tokenizer.save_pretrained(tmp_path / "language_model")
-    again = EmbeddedMatcher.load(tmp_path)
+def test_weights_survive_the_file(tiny, folder):
+    again = EmbeddedMatcher.load(folder)
+    assert not any(buffer.is_meta for buffer in again.encoder.buffers())
     assert {p.dtype for p in again.tower.parameters()} == {torch.float64}
     assert not any(p.requires_grad for network in (again.tower, again.encoder) for p in network.parameters())
     torch.testing.assert_close(again.encode_text(TEXTS), tiny.encode_text(TEXTS), atol=5e-3, rtol=0)
 
 
-def test_missing_or_cut_off_weights_are_named(tmp_path):
-    with pytest.raises(MissingWeights, match=r"matcher\.safetensors"):
-        EmbeddedMatcher.load(tmp_path)
-    whole = (ASSETS / "matcher.safetensors").read_bytes()
-    (tmp_path / "matcher.safetensors").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(MissingWeights, match=r"matcher\.safetensors"):
-        EmbeddedMatcher.load(tmp_path)
+@pytest.fixture
+def folder(tiny, tokenizer, tmp_path):
+    """A whole matcher with what can be damaged."""
+    both = nn.ModuleDict({"tower": tiny.tower, "encoder": tiny.encoder})
+    write_packed(tmp_path / "matcher.safetensors", both, {"tower": TOWER, "encoder": ENCODER})
+    tokenizer.save_pretrained(tmp_path / "language_model")
+    return tmp_path
+
+
+def test_missing_or_cut_off_weights_are_named(folder):
+    whole = (folder / "matcher.safetensors").read_bytes()
+    for content in (whole[: len(whole) // 2], whole[:100], b"", b"words"):
+        (folder / "matcher.safetensors").write_bytes(content)
+        with pytest.raises(MissingWeights, match=r"matcher\.safetensors: no whole .*; make it with notebooks 91"):
+            EmbeddedMatcher.load(folder)
+    (folder / "matcher.safetensors").unlink()
+    with pytest.raises(MissingWeights, match=r"matcher\.safetensors: no whole .*No such file"):
+        EmbeddedMatcher.load(folder)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        None,
+        [],
+        {"tower": TOWER},
+        {"tower": TOWER, "encoder": None},
+        {"tower": TOWER | {"ears": 2}, "encoder": ENCODER},
+        {"tower": TOWER | {"width": 64}, "encoder": ENCODER},
+        {"tower": TOWER | {"width": "wide"}, "encoder": ENCODER},
+        {"tower": TOWER | {"heads": 0}, "encoder": ENCODER},
+        {"tower": TOWER | {"heads": 3}, "encoder": ENCODER},
+        {"tower": TOWER | {"layers": -1}, "encoder": ENCODER},
+        {"tower": TOWER | {"layers": 10**9}, "encoder": ENCODER},
+        {"tower": TOWER | {"layers": 10**9, "width": 1, "heads": 1, "hidden": 1}, "encoder": ENCODER},
+        {"tower": TOWER | {"vocabulary": 10**12}, "encoder": ENCODER},
+        {"tower": TOWER, "encoder": ENCODER | {"channels": []}},
+        {"tower": TOWER, "encoder": ENCODER | {"channels": [1] * 10**5}},
+        {"tower": TOWER, "encoder": ENCODER | {"bands": 10**9}},
+        {"tower": TOWER, "encoder": ENCODER | {"bands": 10**30}},
+    ],
+    ids=str,
+)
+@pytest.mark.timeout(20)
+def test_metadata_that_are_wrong_are_refused_at_once(folder, config):
+    weights = load_file(folder / "matcher.safetensors")
+    save_file(weights, folder / "matcher.safetensors", None if config is None else {"config": json.dumps(config)})
+    with pytest.raises(MissingWeights, match=r"matcher\.safetensors: no whole weights file .*notebooks 91 and 92"):
+        EmbeddedMatcher.load(folder)
+
+
+def test_a_tokenizer_that_is_absent_damaged_or_another_is_named(folder):
+    file = folder / "language_model" / "tokenizer.json"
+    whole = file.read_text()
+    more = json.loads(whole)
+    more["added_tokens"].append(more["added_tokens"][0] | {"id": 8192, "content": "<more>"})
+    for content in (whole[: len(whole) // 2], "", "[1]", "{}", json.dumps(more)):
+        file.write_text(content)
+        with pytest.raises(MissingWeights, match=r"language_model/tokenizer\.json: no whole tokenizer"):
+            EmbeddedMatcher.load(folder)
+    file.unlink()
+    with pytest.raises(MissingWeights, match=r"language_model/tokenizer\.json: no whole tokenizer"):
+        EmbeddedMatcher.load(folder)
+    for file in (folder / "language_model").iterdir():
+        file.unlink()
+    (folder / "language_model").rmdir()
+    with pytest.raises(MissingWeights, match=r"language_model/tokenizer\.json: no whole tokenizer"):
+        EmbeddedMatcher.load(folder)
+
+
+def test_matchers_are_imported_when_they_are_asked_for():
+    code = "import sys, zscap.matchers; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+    for name in zscap.matchers.__all__:
+        assert getattr(zscap.matchers, name).__name__ == name
+    with pytest.raises(AttributeError, match="no attribute 'Nose'"):
+        zscap.matchers.Nose  # noqa: B018
 
 
 def test_words_that_mean_the_same_are_near(matcher):

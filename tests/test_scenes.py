@@ -1,5 +1,6 @@
 """Pictures and clips, rendered and as files, through the scene matcher and the whole loop."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -8,11 +9,13 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import zscap
 from zscap.errors import MissingWeights, UnreadableSource
+from zscap.files import write_packed
 from zscap.matchers.embedded import EmbeddedMatcher
-from zscap.matchers.scenes import SceneEncoder, SceneMatcher, as_tensor, save_scenes
+from zscap.matchers.scenes import SceneEncoder, SceneMatcher, as_tensor
 from zscap.sources import read_frames
 
 ASSETS = Path(zscap.__file__).parent / "assets"
@@ -140,19 +143,29 @@ def test_weights_survive_the_file(matcher, tmp_path):
     config = {"channels": [8, 16], "features": 12, "dimensions": 384}
     torch.manual_seed(0)
     tiny = SceneEncoder(**config).eval()
-    save_scenes(tmp_path / "scenes.safetensors", tiny, config)
+    write_packed(tmp_path / "scenes.safetensors", tiny, config)
     again = SceneMatcher.load(tmp_path, text_folder=ASSETS).encoder
     frames = as_tensor([Image.open(ALONE[0])])[None]
     torch.testing.assert_close(again(frames), tiny(frames), atol=5e-3, rtol=0)
     assert not any(weight.requires_grad for weight in again.parameters())
 
 
-def test_missing_or_cut_off_weights_are_named(tmp_path):
+@pytest.mark.timeout(20)
+def test_missing_or_damaged_weights_are_named(tmp_path):
     with pytest.raises(MissingWeights, match=r"scenes\.safetensors"):
-        SceneMatcher.load(tmp_path)
+        SceneMatcher.load(tmp_path, text_folder=ASSETS)
+    file = tmp_path / "scenes.safetensors"
     whole = (ASSETS / "scenes.safetensors").read_bytes()
-    (tmp_path / "scenes.safetensors").write_bytes(whole[: len(whole) // 2])
+    file.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(MissingWeights, match=r"scenes\.safetensors"):
+        SceneMatcher.load(tmp_path, text_folder=ASSETS)
+    weights = load_file(ASSETS / "scenes.safetensors")
+    for config in ({"channels": 3}, {"channels": []}, {"channels": [1] * 10**5}, {"features": 10**12}, {"eyes": 2}):
+        save_file(weights, file, {"config": json.dumps(config)})
+        with pytest.raises(MissingWeights, match=r"scenes\.safetensors: no whole .*; make it with notebook 95"):
+            SceneMatcher.load(tmp_path, text_folder=ASSETS)
+    file.write_bytes(whole)
+    with pytest.raises(MissingWeights, match=r"matcher\.safetensors"):
         SceneMatcher.load(tmp_path)
 
 

@@ -14,6 +14,7 @@ from transformers import (
     LlamaForCausalLM,
     OPTConfig,
     OPTForCausalLM,
+    PreTrainedTokenizerBase,
     PreTrainedTokenizerFast,
     Qwen3Config,
     Qwen3ForCausalLM,
@@ -88,6 +89,11 @@ def tokenizer(kind: str = "gpt2") -> PreTrainedTokenizerFast:
     bpe.train_from_iterator(SENTENCES, trainer)
     bos = {} if kind == "qwen" else {"bos_token": special}
     return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token=special, **bos)
+
+
+def trained(tokenizer: PreTrainedTokenizerBase) -> PreTrainedTokenizerBase:
+    """One of the same kind, context length and special tokens that knows the sentences' words."""
+    return tokenizer.train_new_from_iterator(SENTENCES, 400, show_progress=False)
 
 
 def language_model(folder, kind: str = "gpt2", seed: int = 0) -> zscap.LanguageModel:

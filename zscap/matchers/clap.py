@@ -11,15 +11,19 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
-from ..sources import Source, read_audio
-from .checkpoints import FromCheckpoint
+from ..sources import read_audio
+from .parts import FromCheckpoint, windows
+
+if TYPE_CHECKING:
+    from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
+
+    from ..sources import Source
 
 MAX_WINDOWS = 12  # of a recording; one longer than two minutes is sampled evenly
 BATCH = 128  # texts
@@ -36,36 +40,32 @@ class CLAP(FromCheckpoint):
         extractor: its feature extractor, which says the sampling rate and the length of a window.
     """
 
-    network, reader = ClapModel, ClapFeatureExtractor
+    classes = ("ClapModel", "AutoTokenizer", "ClapFeatureExtractor")
 
     def __init__(self, model: ClapModel, tokenizer: PreTrainedTokenizerBase, extractor: ClapFeatureExtractor):
         self.model = model.eval().requires_grad_(False)
         self.tokenizer, self.extractor = tokenizer, extractor
         text = model.config.text_config
         # Its positions are counted from the padding token's id on.
-        self.context = min(tokenizer.model_max_length, text.max_position_embeddings - text.pad_token_id - 1)
+        self.context_length = min(tokenizer.model_max_length, text.max_position_embeddings - text.pad_token_id - 1)
 
-    @torch.no_grad()
-    def encode_source(self, sources: Sequence[Source]) -> Tensor:
-        """Embed recordings, each by itself: shape = (n, dimensions), unit rows, float32. Raises UnreadableSource."""
+    def encode_parts(self, source: Source) -> Tensor:
         rate = self.extractor.sampling_rate
-        return torch.stack([self._encode(read_audio(source, rate)) for source in sources])
-
-    def _encode(self, samples: np.ndarray) -> Tensor:
+        samples = read_audio(source, rate)
         # The extractor cuts at random what is longer than a window; what is shorter it repeats, then pads with zeros.
         features = [
-            self.extractor(window, sampling_rate=self.extractor.sampling_rate, return_tensors="pt").input_features
-            for window in windows(samples, self.extractor.nb_max_samples)
+            self.extractor(window, sampling_rate=rate, return_tensors="pt").input_features
+            for window in windows(samples, self.extractor.nb_max_samples, MAX_WINDOWS)
         ]
         inputs = torch.cat(features).to(self.model.device, self.model.dtype)
         # No window is longer than itself. The extractor of a fused model says so of one at random.
         longer = torch.zeros(len(inputs), 1, dtype=torch.bool, device=inputs.device)
         embeddings = self.model.get_audio_features(input_features=inputs, is_longer=longer).pooler_output
-        return normalize(normalize(embeddings.float(), dim=-1).mean(0), dim=0)
+        return normalize(embeddings.float(), dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to the tower's context."""
+        """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to `context_length`."""
         embeddings = torch.empty(len(texts), self.model.config.projection_dim, device=self.model.device)
         for rows, tokens in self._batches(texts):
             features = self.model.get_text_features(input_ids=tokens.to(self.model.device)).pooler_output
@@ -73,19 +73,12 @@ class CLAP(FromCheckpoint):
         return embeddings
 
     def _batches(self, texts: Sequence[str]) -> list[tuple[list[int], Tensor]]:
-        """Texts of one length together, by their places, so that none is padded: the tower looks both ways."""
+        """Texts of one length together, with their indices, so that none is padded: the tower looks both ways."""
         if not texts:
             return []
-        ids = self.tokenizer(list(texts), truncation=True, max_length=self.context).input_ids
+        ids = self.tokenizer(list(texts), truncation=True, max_length=self.context_length).input_ids
         rows_of = defaultdict(list)
         for row, tokens in enumerate(ids):
             rows_of[len(tokens)].append(row)
         batches = [rows[start : start + BATCH] for rows in rows_of.values() for start in range(0, len(rows), BATCH)]
         return [(rows, torch.tensor([ids[row] for row in rows])) for rows in batches]
-
-
-def windows(samples: np.ndarray, length: int) -> list[np.ndarray]:
-    """Parts of a recording, each of so many samples, evenly spread from its start to its end; a shorter one whole."""
-    number = min(MAX_WINDOWS, -(-len(samples) // length))
-    starts = np.linspace(0, max(0, len(samples) - length), number).astype(int)
-    return [samples[start : start + length] for start in starts]

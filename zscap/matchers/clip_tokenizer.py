@@ -1,4 +1,4 @@
-"""CLIP's byte pair encoding, from its file of merges; ImageBind's too."""
+"""CLIP's byte pair encoding: from its official file of merges, which ImageBind uses too, and up to a text's end."""
 
 from __future__ import annotations
 
@@ -6,85 +6,58 @@ import gzip
 import html
 import re
 import unicodedata
-import warnings
-import zlib
 from collections.abc import Sequence
-from itertools import takewhile
 from pathlib import Path
 
-from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+from tokenizers import pre_tokenizers
+from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 
-from ..errors import InvalidData, MissingWeights
+from ..files import reading
 
 MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 MERGES_URL = f"https://github.com/openai/CLIP/raw/main/clip/{MERGES_FILE}"
 MERGES = 48_894  # CLIP takes so many of the file's 262,144
-START, END = "<|startoftext|>", "<|endoftext|>"
+MAX_BYTES = 1 << 22  # of the file, which has 3.2 million unpacked
 
 
-class ClipTokenizer:
-    """CLIP's byte pair encoding. It leaves out ftfy's repair of broken encodings, which ordinary text does not need.
+def read_merges(path: str | Path, vocabulary: int) -> CLIPTokenizer:
+    """CLIP's tokenizer, for texts that `clean` gives.
 
     Args:
-        merges: a file of one merge a line, plain or gzipped, after a first line that is a header.
+        path: a file of one merge a line, plain or gzipped, after a first line that is a header.
         vocabulary: number of token ids: of bytes, bytes that end a word, merges, start and end.
-        context: number of tokens that a text is cut to, start and end included.
 
     Raises:
-        MissingWeights: no such file, or it is cut off.
-        InvalidData: the file does not hold the merges of this vocabulary.
+        MissingWeights: no such file, or it does not hold the merges of this vocabulary.
     """
-
-    def __init__(self, merges: str | Path, vocabulary: int, context: int):
+    fix = f"give {MERGES_FILE} (1.4 MB, MIT) from {MERGES_URL} as merges=, or put it beside the checkpoint"
+    with reading("file of byte pair merges", path, fix):
+        gzipped = Path(path).read_bytes()[:2] == b"\x1f\x8b"
+        with gzip.open(path) if gzipped else open(path, "rb") as file:
+            lines = file.read(MAX_BYTES).decode().strip().split("\n")[1 : MERGES + 1]
+        merges = [tuple(line.split()) for line in lines]
         letters = sorted(pre_tokenizers.ByteLevel.alphabet())  # sorted as CLIP numbers them
-        pairs = _read_merges(Path(merges), vocabulary - 2 * len(letters) - 2)
-        words = [*letters, *(letter + "</w>" for letter in letters), *map("".join, pairs), START, END]
-        number_of = {word: number for number, word in enumerate(words)}
-        pairs = list(filter(None, pairs))
-        if any(len(pair) != 2 or not number_of.keys() >= set(pair) for pair in pairs):
-            raise InvalidData(f"{merges}: not byte pair merges; give {MERGES_FILE} from {MERGES_URL}")
-        self.tokenizer = Tokenizer(models.BPE(number_of, pairs, end_of_word_suffix="</w>"))
-        self.tokenizer.add_special_tokens([START, END])
-        word = r"'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
-        self.tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-            [
-                pre_tokenizers.Split(Regex(word), behavior="removed", invert=True),
-                pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
-            ]
-        )
-        self.start, self.end = number_of[START], number_of[END]
-        self.context = context
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text: start, at most `context - 2`, end. A text that is cut keeps its end token."""
-        room = self.context - 2
-        encoded = (self.tokenizer.encode(clean(text), add_special_tokens=False).ids[:room] for text in texts)
-        # The tower reads a text up to the first end token, even one that is written out in it.
-        return [[self.start, *takewhile(lambda token: token != self.end, ids), self.end] for ids in encoded]
+        tokens = [*letters, *(letter + "</w>" for letter in letters), *map("".join, merges)]
+        number_of = {token: number for number, token in enumerate([*tokens, "<|startoftext|>", "<|endoftext|>"])}
+        if len(number_of) != vocabulary:
+            raise ValueError(f"{len(number_of)} tokens; the checkpoint's table has {vocabulary}")
+        tokenizer = CLIPTokenizer(number_of, merges)
+    tokenizer.backend_tokenizer.normalizer = None  # which does part of what `clean` does, and takes as long as the rest
+    return tokenizer
 
 
 def clean(text: str) -> str:
-    """Lower case, composed characters, straight quotes, no HTML entities."""
+    """Lower case, composed characters, straight quotes, no HTML entities.
+
+    ftfy's repair of broken encodings, which ordinary text does not need, is left out.
+    """
     text = html.unescape(html.unescape(unicodedata.normalize("NFC", text)))
     return re.sub("[\u201c-\u201f]", '"', re.sub("[\u02bc\u2018-\u201b]", "'", text)).lower()
 
 
-def _read_merges(path: Path, number: int) -> list[tuple[str, ...]]:
-    """The first 48,894 merges of a file, of which there must be `number` at most."""
-    where = f"give {MERGES_FILE} (1.4 MB, MIT) from {MERGES_URL} as merges=, or put it beside the checkpoint"
-    try:
-        content = path.read_bytes()
-        content = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
-        lines = content.decode().split("\n")[1 : MERGES + 1]
-    except FileNotFoundError:
-        raise MissingWeights(f"{path}: no such file; {where}") from None
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
-        raise MissingWeights(f"{path}: not a whole file of merges ({error}); {where}") from None
-    if len(lines) == number + 1 and not lines[-1].strip():
-        lines.pop()  # what follows the last line's end; the official tokenizer counts it where it is not cut
-    fault = f"{path}: {len(lines)} merges; the checkpoint's table of tokens has {number}; {where}"
-    if len(lines) > number:
-        raise InvalidData(fault)
-    if len(lines) < number:  # the other rows of the table are never used
-        warnings.warn(fault, stacklevel=2)
-    return [tuple(line.split()) for line in lines]
+def token_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], length: int) -> list[list[int]]:
+    """Ids of each text, cut to `length`, up to its first end token: even one written out is where a tower is read."""
+    if not texts:
+        return []
+    rows = tokenizer(list(texts), truncation=True, max_length=length).input_ids
+    return [row[: row.index(tokenizer.eos_token_id) + 1] for row in rows]

@@ -8,16 +8,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, pad, relu, scaled_dot_product_attention
 from transformers import AutoTokenizer
+from transformers.audio_utils import mel_filter_bank
 
-from ..files import read_packed, write_packed
-from ..sources import Source, read_audio
+from ..files import read_packed, reading
+from ..sources import read_audio
+from .parts import ByParts, windows
 from .trees import trees
+
+if TYPE_CHECKING:
+    from ..sources import Source
 
 RATE = 32_000  # Hz
 WINDOW = 5 * RATE  # samples of one window
@@ -63,7 +69,7 @@ class TextTower(nn.Module):
         """Embed the texts that end at given nodes of trees of tokens.
 
         Args:
-            tokens, positions: Tensor, shape = (trees, nodes), token ids and their places in the text.
+            tokens, positions: Tensor, shape = (trees, nodes), token ids and their positions in the text.
             ancestors: bool Tensor, shape = (trees or 1, nodes, nodes); [i, j] says that node j is node i or before it.
             ends: Tensor, shape = (trees, n), the nodes at which texts end.
 
@@ -87,6 +93,8 @@ class Block(nn.Module):
 
     def __init__(self, width: int, heads: int, hidden: int):
         super().__init__()
+        if heads < 1 or width % heads:
+            raise ValueError(f"heads={heads}: must divide the width, {width}")
         self.heads = heads
         self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
         self.attend, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
@@ -110,7 +118,6 @@ class AudioEncoder(nn.Module):
 
     def __init__(self, channels: Sequence[int] = (32, 64, 128, 192, 256), bands: int = 64, dimensions: int = 384):
         super().__init__()
-        self.register_buffer("filters", mel_filters(bands), persistent=False)
         self.stem = nn.Sequential(convolution(1, channels[0], 5, stride=2), nn.BatchNorm2d(channels[0]), nn.ReLU())
         self.blocks = nn.Sequential(
             *(
@@ -121,6 +128,8 @@ class AudioEncoder(nn.Module):
         self.dropout = nn.Dropout(0.2)
         self.hidden = nn.Linear(channels[-1] * bands // 2 ** len(channels), dimensions)
         self.project = nn.Linear(dimensions, dimensions)
+        filters = mel_filter_bank(513, bands, 50, 14_000, RATE).T.astype(np.float32)
+        self.register_buffer("filters", torch.from_numpy(filters), persistent=False)
 
     def mel(self, samples: Tensor) -> Tensor:
         """Power in each mel band, from samples (windows, n) at 32 kHz: shape = (windows, bands, frames)."""
@@ -149,17 +158,7 @@ def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Con
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
 
-def mel_filters(bands: int, low: float = 50.0, high: float = 14_000.0) -> Tensor:
-    """Triangular filters on the mel scale (HTK) over the 513 bins of a 1024-point spectrum at 32 kHz, (bands, 513)."""
-    to_mel = lambda hertz: 2595 * np.log10(1 + np.asarray(hertz) / 700)  # noqa: E731
-    edges = 700 * (10 ** (np.linspace(to_mel(low), to_mel(high), bands + 2) / 2595) - 1)
-    bins = np.arange(513) * RATE / 1024
-    rise = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
-    fall = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
-    return torch.tensor(np.clip(np.minimum(rise, fall), 0, None), dtype=torch.float32)
-
-
-class EmbeddedMatcher:
+class EmbeddedMatcher(ByParts):
     """Cosine between recordings and texts, from the two networks above.
 
     Args:
@@ -171,6 +170,7 @@ class EmbeddedMatcher:
         self.tower = tower.eval().requires_grad_(False)
         self.encoder = encoder.eval().requires_grad_(False)
         self.tokenizer = tokenizer
+        self.context_length = min(MAX_TOKENS, tower.positions.num_embeddings)
         self._last: tuple[dict[str, int], Tensor] = {}, torch.empty(0, tower.project.out_features)
 
     @classmethod
@@ -183,24 +183,22 @@ class EmbeddedMatcher:
                 the size of the batch; hence double precision.
 
         Raises:
-            MissingWeights: the file is not there, or cut off.
+            MissingWeights: a file is not there, or damaged.
         """
         both, _ = read_packed(Path(folder) / "matcher.safetensors", _towers, "notebooks 91 and 92")
-        tokenizer = AutoTokenizer.from_pretrained(Path(folder) / "language_model")
+        language_model = Path(folder) / "language_model"
+        with reading("tokenizer", language_model / "tokenizer.json", "put the language model's there"):
+            tokenizer = AutoTokenizer.from_pretrained(language_model, local_files_only=True, trust_remote_code=False)
+            if not 1 < len(tokenizer) <= both["tower"].tokens.num_embeddings or tokenizer.eos_token_id is None:
+                raise ValueError(f"{len(tokenizer)} tokens; the text tower knows {both['tower'].tokens.num_embeddings}")
         return cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
 
-    @torch.no_grad()
-    def encode_source(self, sources: list[Source]) -> Tensor:
-        """Embed recordings, each by itself: shape = (n, dimensions), unit rows. Raises UnreadableSource."""
-        return torch.stack([self._encode(read_audio(source, RATE)) for source in sources])
-
-    def _encode(self, samples: np.ndarray) -> Tensor:
-        samples = pad(torch.from_numpy(samples), (0, max(0, MIN_SAMPLES - len(samples))))
-        number = min(MAX_WINDOWS, -(-len(samples) // WINDOW))
-        starts = np.linspace(0, max(0, len(samples) - WINDOW), number).astype(int)
-        mels = [self.encoder.mel(samples[None, start : start + WINDOW]) for start in starts]
+    def encode_parts(self, source: Source) -> Tensor:
+        samples = torch.from_numpy(read_audio(source, RATE))
+        samples = pad(samples, (0, max(0, MIN_SAMPLES - len(samples))))
+        mels = [self.encoder.mel(window[None]) for window in windows(samples, WINDOW, MAX_WINDOWS)]
         level = (torch.stack([mel.mean() for mel in mels]).mean() + 1e-12).expand(1)
-        return normalize(torch.cat([self.encoder(mel, level) for mel in mels]).mean(0), dim=0)
+        return torch.cat([self.encoder(mel, level) for mel in mels])
 
     @torch.no_grad()
     def encode_text(self, texts: list[str]) -> Tensor:
@@ -208,20 +206,17 @@ class EmbeddedMatcher:
         # A classifier on this tower asks about texts that have just been matched.
         if not all(text in self._last[0] for text in texts):
             # Straight from the library: the wrapper's batch takes several times as long.
-            ids = [text.ids[:MAX_TOKENS] for text in self.tokenizer.backend_tokenizer.encode_batch_fast(texts)]
+            encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(texts)
+            ids = [text.ids[: self.context_length] or [self.tokenizer.eos_token_id] for text in encoded]
             device = self.tower.norm.weight.device
             embeddings = torch.empty(len(texts), self.tower.project.out_features, device=device)
-            for rows, *tree in trees([row or [self.tokenizer.eos_token_id] for row in ids]):
-                embeddings[rows] = self.tower(*(part.to(device) for part in tree))[0]
+            for tree in trees(ids):
+                embeddings[tree.rows] = self.tower(*tree.inputs(device))[0]
             self._last = {text: row for row, text in enumerate(texts)}, embeddings
-        places, embeddings = self._last
-        return embeddings[[places[text] for text in texts]]
+        rows, embeddings = self._last
+        return embeddings[[rows[text] for text in texts]]
 
 
 def _towers(tower: dict, encoder: dict) -> nn.ModuleDict:
+    """Both networks as `matcher.safetensors` holds them, from their arguments."""
     return nn.ModuleDict({"tower": TextTower(**tower), "encoder": AudioEncoder(**encoder)})
-
-
-def save_matcher(path: str | Path, tower: TextTower, encoder: AudioEncoder, config: dict[str, dict]) -> None:
-    """Write both networks as half precision, with the arguments that build them under "tower" and "encoder"."""
-    write_packed(path, nn.ModuleDict({"tower": tower, "encoder": encoder}), config)

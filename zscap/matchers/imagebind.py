@@ -7,23 +7,31 @@ Attributes of the towers are named as the checkpoint names its tensors.
 from __future__ import annotations
 
 import math
-import pickle
 import re
+import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import linear, normalize, pad, scaled_dot_product_attention
+from transformers.audio_utils import mel_filter_bank
 
 from ..errors import InvalidData, InvalidOption, MissingWeights
-from ..sources import Source, is_visual, read_audio, read_frames, source_name
-from .clip_tokenizer import MERGES_FILE, ClipTokenizer
+from ..files import reading
+from ..sources import is_visual, read_audio, read_frames, source_name
+from .clip_tokenizer import MERGES_FILE, clean, read_merges, token_ids
+from .parts import ByParts
 from .trees import trees
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..sources import Source
 
 CHECKPOINT_URL = "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth"
 
@@ -37,9 +45,6 @@ IMAGE_MEAN = (0.48145466, 0.4578275, 0.40821073)
 IMAGE_DEVIATION = (0.26862954, 0.26130258, 0.27577711)
 NODES = 512  # of a tree of texts: the tower is wide, and more rows at once use a processor better
 MAX_FRAMES = 10  # of a video: as many as the official five clips of two
-
-# Tensors of a whole checkpoint that no embedding of unit norm needs: other modalities, scales, the causal mask.
-UNUSED = re.compile(r"modality_(postprocessors\.|\w+\.(depth|thermal|imu)\.|preprocessors\.text\.mask$)")
 
 Norm = partial(nn.LayerNorm, eps=1e-6)
 
@@ -81,22 +86,28 @@ class Block(nn.Module):
 
 
 class TextTower(nn.Module):
-    """A causal transformer that embeds texts at their end token.
+    """A causal transformer that embeds texts at their end token, by default as large as `imagebind_huge.pth`'s.
 
     Args:
-        vocabulary, context: number of token ids, and of tokens in the longest text.
+        vocabulary, context_length: number of token ids, and of tokens in the longest text.
         width, layers, heads, hidden: of the transformer; `hidden` of its feed-forward part.
         dimensions: d, of the space shared by all modalities.
     """
 
     def __init__(
-        self, vocabulary: int, context: int, width: int, layers: int, heads: int, hidden: int, dimensions: int
+        self,
+        vocabulary: int = 49_408,
+        context_length: int = 77,
+        width: int = 1024,
+        layers: int = 24,
+        heads: int = 16,
+        hidden: int = 4096,
+        dimensions: int = 1024,
     ):
         super().__init__()
-        _check_heads("text", width, heads)
-        self.context, self.dimensions = context, dimensions
+        self.context_length, self.dimensions = context_length, dimensions
         self.token_embedding = nn.Embedding(vocabulary, width)
-        self.pos_embed = nn.Parameter(nn.init.normal_(torch.empty(1, context, width), std=0.01))
+        self.pos_embed = nn.Parameter(nn.init.normal_(torch.empty(1, context_length, width), std=0.01))
         self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
         projection = nn.Linear(width, dimensions, bias=False)
         self.head = nn.Sequential(OrderedDict(proj=nn.Sequential(Norm(width), projection)))
@@ -108,7 +119,7 @@ class TextTower(nn.Module):
         vocabulary, width = shapes["token_embedding.weight"]
         return {
             "vocabulary": vocabulary,
-            "context": shapes["pos_embed"][1],
+            "context_length": shapes["pos_embed"][1],
             "width": width,
             "hidden": shapes["blocks.0.mlp.fc1.weight"][0],
             "dimensions": shapes["head.proj.1.weight"][0],
@@ -135,14 +146,12 @@ class PatchTower(nn.Module):
         width, layers, heads, hidden, dimensions: as of the text tower.
     """
 
-    kind: str
     stem: str  # name of the convolution's weights
     bias_kv = False  # whether attention has a learnt key and value
     pre_norm = False  # whether there is a LayerNorm before the blocks
 
     def __init__(self, kernel: int, positions: int, width: int, layers: int, heads: int, hidden: int, dimensions: int):
         super().__init__()
-        _check_heads(self.kind, width, heads)
         self.rgbt_stem = nn.ModuleDict(self.make_stem(kernel, width))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embedding_helper = nn.ParameterDict({"pos_embed": nn.Parameter(torch.zeros(1, positions, width))})
@@ -175,7 +184,7 @@ class PatchTower(nn.Module):
 class AudioTower(PatchTower):
     """Embeds log-mel spectrograms, shape = (n, 1, MEL_BINS, frames)."""
 
-    kind, stem, bias_kv = "audio", "rgbt_stem.proj.weight", True
+    stem, bias_kv = "rgbt_stem.proj.weight", True
 
     def __init__(self, kernel: int, positions: int, **sizes: int):
         super().__init__(kernel, positions, **sizes)
@@ -196,7 +205,7 @@ class AudioTower(PatchTower):
 class VisionTower(PatchTower):
     """Embeds images, shape = (n, 3, side, side)."""
 
-    kind, stem, pre_norm = "vision", "rgbt_stem.proj.1.weight", True
+    stem, pre_norm = "rgbt_stem.proj.1.weight", True
 
     def __init__(self, kernel: int, positions: int, **sizes: int):
         super().__init__(kernel, positions, **sizes)
@@ -214,32 +223,16 @@ class VisionTower(PatchTower):
         return super().forward(inputs[:, :, None].expand(-1, -1, 2, -1, -1))  # an image is a film of two frames
 
 
-def _check_heads(kind: str, width: int, heads: int) -> None:
-    if heads < 1 or width % heads:
-        raise InvalidOption(f"{kind}_heads={heads}: must divide the {kind} tower's width, {width}")
-
-
 KINDS = {"text": TextTower, "audio": AudioTower, "vision": VisionTower}
 
 
-def _transformer(width: int, layers: int, heads: int) -> dict[str, int]:
-    return {"width": width, "layers": layers, "heads": heads, "hidden": 4 * width, "dimensions": 1024}
-
-
-HUGE = {  # arguments of the towers of the official checkpoint
-    "text": {"vocabulary": 49_408, "context": 77, **_transformer(1024, 24, 16)},
-    "audio": {"kernel": 16, "positions": 1 + 12 * 19, **_transformer(768, 12, 12)},
-    "vision": {"kernel": 14, "positions": 1 + 16 * 16, **_transformer(1280, 32, 16)},
-}
-
-
-class ImageBind:
-    """Cosine between texts and sounds, images or video frames.
+class ImageBind(ByParts):
+    """Cosine between texts and sounds, images or videos, of which at most ten frames, evenly spaced, are seen.
 
     Args:
         text: the text tower.
-        tokenizer: texts to lists of token ids, with start and end tokens, each at most `text.context` long.
-        audio, vision: the other towers; a source of a kind whose tower is None is refused.
+        tokenizer: texts to lists of token ids, with start and end tokens, each at most `text.context_length` long.
+        audio, vision: the other towers; a source of a kind whose tower is None is refused with MissingWeights.
     """
 
     def __init__(
@@ -276,52 +269,28 @@ class ImageBind:
             device, dtype: where and in which precision the towers run.
 
         Raises:
-            MissingWeights: a file is not there or cut off, or tensors are missing.
-            InvalidData: unknown tensors, or sizes that do not fit each other or the merges.
+            MissingWeights: a file is not there, cut off, or of another network.
+            InvalidData: sizes that do not fit each other.
             InvalidOption: heads that do not divide a width.
         """
         path = Path(checkpoint)
-        tensors = _read(path)
         heads = {"text": text_heads, "audio": audio_heads, "vision": vision_heads}
-        layers = {kind: _layers(tensors, kind) for kind in KINDS}
-        with torch.device("meta"):  # to compare names before any size is asked for
-            whole = {kind: KINDS[kind](**HUGE[kind] | {"layers": layers[kind]}) for kind in KINDS}
-        _check_names(path, tensors, {_official(kind, name) for kind in KINDS for name in whole[kind].state_dict()})
-        towers = {}
+        fix, towers = f"fetch {CHECKPOINT_URL} (4.8 GB, CC-BY-NC-SA 4.0)", {}
+        with reading("checkpoint of ImageBind", path, fix):
+            tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
         for kind in KINDS:
-            own = {name: tensors[_official(kind, name)] for name in whole[kind].state_dict()}
-            with torch.device("meta"):
-                sizes = KINDS[kind].sizes({name: value.shape for name, value in own.items()})
-                towers[kind] = KINDS[kind](layers=layers[kind], heads=heads[kind], **sizes)
-            _check_shapes(path, kind, own, towers[kind])
-            own = {name: value.to(device, dtype) for name, value in own.items()}
-            towers[kind].load_state_dict(own, assign=True)
+            with reading(f"{kind} tower of ImageBind", path, fix):
+                towers[kind] = _tower(kind, tensors, heads[kind]).to(device, dtype)
         text = towers["text"]
-        merges = path.parent / MERGES_FILE if merges is None else merges
-        return cls(tokenizer=ClipTokenizer(merges, text.token_embedding.num_embeddings, text.context), **towers)
+        tokenizer = read_merges(merges or path.parent / MERGES_FILE, text.token_embedding.num_embeddings)
+        ids = lambda texts: token_ids(tokenizer, list(map(clean, texts)), text.context_length)  # noqa: E731
+        return cls(tokenizer=ids, **towers)
 
     @property
     def device(self) -> torch.device:
         return self.text.pos_embed.device
 
-    @torch.no_grad()
-    def encode_source(self, sources: Sequence[Source]) -> Tensor:
-        """Embed sources, each by itself.
-
-        Args:
-            sources: sounds as paths or `(samples, rate)`; images as paths or PIL images; videos as paths or tuples of
-                PIL images, at most ten frames of which, evenly spaced, are embedded and averaged.
-
-        Returns:
-            Tensor, shape = (n, dimensions), unit rows, float32.
-
-        Raises:
-            UnreadableSource: no such file, or it holds no sound, image or video.
-            MissingWeights: this ImageBind has no tower for such a source.
-        """
-        return torch.stack([self._encode(source) for source in sources])
-
-    def _encode(self, source: Source) -> Tensor:
+    def encode_parts(self, source: Source) -> Tensor:
         seen = is_visual(source)
         tower = self.vision if seen else self.audio
         if tower is None:
@@ -332,63 +301,36 @@ class ImageBind:
         else:
             samples = torch.from_numpy(read_audio(source, RATE, channel=0))
             inputs = [spectrogram(clip, tower.frames) for clip in clips(samples)]
-        return normalize(tower(torch.stack(inputs)).mean(0), dim=0)
+        return tower(torch.stack(inputs))
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to the tower's context."""
+        """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to the context length."""
         embeddings = torch.empty(len(texts), self.text.dimensions, device=self.device)
-        for rows, *tree in trees(self.tokenizer(texts), nodes=NODES):
-            embeddings[rows] = self.text(*(part.to(self.device) for part in tree))[0]
+        for tree in trees(self.tokenizer(texts), nodes=NODES):
+            embeddings[tree.rows] = self.text(*tree.inputs(self.device))[0]
         return embeddings
 
 
-def _read(path: Path) -> dict[str, Tensor]:
-    licence = f"{CHECKPOINT_URL} (4.8 GB, CC-BY-NC-SA 4.0)"
-    if not path.is_file():
-        raise MissingWeights(f"{path}: no such file; fetch {licence}")
-    try:
-        tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-    except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        reason = str(error).partition("\n")[0]
-        raise MissingWeights(f"{path}: not a whole checkpoint of tensors ({reason}); fetch {licence}") from None
-    if not isinstance(tensors, dict) or not all(isinstance(value, Tensor) for value in tensors.values()):
-        raise InvalidData(f"{path}: not a table of tensors by name; give the state_dict, as in {licence}")
-    return tensors
-
-
-def _official(kind: str, name: str) -> str:
-    """A tensor's name in the checkpoint, from that in the tower."""
-    parts = {"blocks": "trunks", "pre_transformer_layer": "trunks", "head": "heads"}
-    part = parts.get(name.partition(".")[0], "preprocessors")
-    return f"modality_{part}.{kind}.{name.removeprefix('head.')}"
-
-
-def _layers(tensors: dict[str, Tensor], kind: str) -> int:
-    block = re.compile(re.escape(_official(kind, "blocks.")) + r"(\d+)\.")
-    return 1 + max((int(found[1]) for found in map(block.match, tensors) if found), default=0)
-
-
-def _check_names(path: Path, tensors: dict[str, Tensor], expected: set[str]) -> None:
-    found = {name for name in tensors if not UNUSED.match(name)}
-    missing, unknown = sorted(expected - found), sorted(found - expected)
-    problems = [
-        f"{len(names)} tensors {word} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
-        for word, names in (("missing", missing), ("unknown", unknown))
-        if names
-    ]
-    if problems:
-        error = MissingWeights if missing else InvalidData
-        raise error(f"{path}: {' and '.join(problems)}; give a whole checkpoint in the layout of {CHECKPOINT_URL}")
-
-
-def _check_shapes(path: Path, kind: str, tensors: dict[str, Tensor], tower: nn.Module) -> None:
-    for name, expected in tower.state_dict().items():
-        if tensors[name].shape != expected.shape:
-            raise InvalidData(
-                f"{path}: {_official(kind, name)} has shape {tuple(tensors[name].shape)}; the {kind} tower's "
-                f"other tensors ask for {tuple(expected.shape)}"
-            )
+def _tower(kind: str, tensors: dict[str, Tensor], heads: int) -> nn.Module:
+    """A tower with its tensors of the checkpoint, which must be all that it needs and no others."""
+    start = re.compile(rf"modality_(preprocessors|trunks|heads)\.{kind}\.")
+    own = {
+        name[found.end() :] if found[1] != "heads" else f"head.{name[found.end() :]}": tensor
+        for name, tensor in tensors.items()
+        if (found := start.match(name))
+    }
+    own.pop("mask", None)  # of the text tower: trees bring their own
+    if any(tensor.nbytes > tensor.untyped_storage().nbytes() for tensor in own.values()):
+        raise ValueError("its shapes ask for more weights than the file holds")
+    layers = len({name.split(".")[1] for name in own if name.startswith("blocks.")})
+    with torch.device("meta"):
+        sizes = KINDS[kind].sizes({name: tensor.shape for name, tensor in own.items()})
+        if heads < 1 or sizes["width"] % heads:
+            raise InvalidOption(f"{kind}_heads={heads}: must divide the {kind} tower's width, {sizes['width']}")
+        tower = KINDS[kind](layers=layers, heads=heads, **sizes)
+    tower.load_state_dict(own, assign=True)
+    return tower
 
 
 def clips(samples: Tensor) -> list[Tensor]:
@@ -414,20 +356,23 @@ def fbank(samples: Tensor) -> Tensor:
     return (mel_filters() @ power.T).clamp_min(torch.finfo(torch.float32).eps).log()
 
 
+@cache
 def mel_filters() -> Tensor:
-    """Kaldi's filters, triangles on the mel scale between 20 Hz and 8 kHz: shape = (MEL_BINS, 257)."""
-    mel = 1127 * np.log1p(np.arange(257) * RATE / 512 / 700)
-    low, high = 1127 * np.log1p(np.array([20, RATE / 2]) / 700)
-    edges, step = np.linspace(low, high, MEL_BINS + 2, retstep=True)
-    return torch.tensor(np.clip(1 - np.abs(mel - edges[1:-1, None]) / step, 0, None), dtype=torch.float32)
+    """Kaldi's filters between 20 Hz and 8 kHz: shape = (MEL_BINS, 257)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the lowest are narrower than a bin, in kaldi too
+        filters = mel_filter_bank(257, MEL_BINS, 20, RATE / 2, RATE, None, "kaldi", triangularize_in_mel_space=True)
+    return torch.from_numpy(filters.T.astype(np.float32))
 
 
 def pixels(image: Image.Image, side: int) -> Tensor:
     """The middle square of an image whose shorter side is made `side`, normalised: shape = (3, side, side)."""
+    from PIL.Image import Resampling  # late: only pictures need it
+
     image = image.convert("RGB")
     width, height = (side * length // min(image.size) for length in image.size)
     if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC)
+        image = image.resize((width, height), Resampling.BICUBIC)
     left, top = round((width - side) / 2), round((height - side) / 2)
     values = np.asarray(image.crop((left, top, left + side, top + side)), dtype=np.float32) / 255
     values = (values - np.float32(IMAGE_MEAN)) / np.float32(IMAGE_DEVIATION)

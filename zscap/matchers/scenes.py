@@ -8,16 +8,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
-from ..files import read_packed, write_packed
-from ..sources import Source, read_frames
+from ..files import read_packed
+from ..sources import read_frames
 from .embedded import EmbeddedMatcher, convolution
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from ..sources import Source
 
 SIDE = 64  # pixels, width and height of a frame as the encoder sees it
 FRAMES = 8  # of a video, evenly spaced from its first to its last
@@ -28,7 +33,7 @@ class SceneEncoder(nn.Module):
 
     Args:
         channels: of the convolutions, each of which halves width and height.
-        features: of a frame, with places kept, from which motion is told.
+        features: of a frame, with positions kept, from which motion is told.
         dimensions: d, of the space shared with the text tower.
     """
 
@@ -97,7 +102,7 @@ class SceneMatcher:
             device, dtype: of the text tower, see `EmbeddedMatcher.load`; the vision encoder stays on the CPU.
 
         Raises:
-            MissingWeights: a file is not there, or cut off.
+            MissingWeights: a file is not there, or damaged.
         """
         encoder, _ = read_packed(Path(folder) / "scenes.safetensors", SceneEncoder, "notebook 95")
         return cls(encoder, EmbeddedMatcher.load(text_folder or folder, device=device, dtype=dtype))
@@ -121,10 +126,7 @@ class SceneMatcher:
 
 def as_tensor(frames: Sequence[Image.Image]) -> Tensor:
     """The frames of a clip as the encoder takes them, in 0..1: shape = (times, 3, 64, 64)."""
-    small = [frame.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR) for frame in frames]
+    from PIL.Image import Resampling  # late: only pictures need it
+
+    small = [frame.convert("RGB").resize((SIDE, SIDE), Resampling.BILINEAR) for frame in frames]
     return torch.from_numpy(np.stack([np.asarray(frame) for frame in small])).permute(0, 3, 1, 2) / 255
-
-
-def save_scenes(path: str | Path, encoder: SceneEncoder, config: dict) -> None:
-    """Write the encoder as half precision, with the arguments that build it."""
-    write_packed(path, encoder, config)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from os.path import commonprefix
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -11,53 +13,56 @@ from torch import Tensor
 NODES = 256  # of one tree: attention grows with their square
 
 
-def trees(ids: list[list[int]], nodes: int = NODES) -> Iterator[tuple[list[int], Tensor, Tensor, Tensor, Tensor]]:
-    """Merge texts into trees of tokens in which each distinct prefix is one node.
+class Tree(NamedTuple):
+    """Texts merged so that each distinct prefix is one node; tensors are those of a batch of one tree.
 
     A node sees its ancestors and itself, as a token of a single text sees the tokens before it, so a causal tower
     gives at the node where a text ends what it gives for that text alone.
 
-    Args:
-        ids: token ids of each text, at least one.
-        nodes: the most of one tree, unless a single text has more tokens.
-
-    Yields:
-        rows, the texts of this tree by their place in `ids`, and for a batch of one tree
-        tokens, positions: Tensor, shape = (1, nodes), token ids and their places in the text.
+    Attributes:
+        rows: indices of the texts.
+        tokens, positions: Tensor, shape = (1, nodes), token ids and their positions in the text.
         ancestors: bool Tensor, shape = (1, nodes, nodes); [i, j] says that node j is node i or before it.
         ends: Tensor, shape = (1, rows), the nodes at which the texts end.
     """
-    tree: list[tuple[int, int]] = []  # parent and token of each node
-    rows, ends = [], []
-    text, path = [], []  # the last text, and its nodes
-    for row in sorted(range(len(ids)), key=ids.__getitem__):  # so what a text shares, it shares with the one before
-        shared = _shared(text, ids[row])
-        if rows and len(tree) + len(ids[row]) - shared > nodes:
-            yield rows, *_tensors(tree, ends)
-            tree, rows, ends, shared = [], [], [], 0
-        text, path = ids[row], path[:shared]
-        for token in text[shared:]:
-            tree.append((path[-1] if path else -1, token))
-            path.append(len(tree) - 1)
+
+    rows: list[int]
+    tokens: Tensor
+    positions: Tensor
+    ancestors: Tensor
+    ends: Tensor
+
+    def inputs(self, device: torch.device) -> tuple[Tensor, ...]:
+        """What a text tower reads: tokens, positions, ancestors and ends."""
+        return tuple(part.to(device) for part in self[1:])
+
+
+def trees(ids: list[list[int]], nodes: int = NODES) -> Iterator[Tree]:
+    """Merge texts, given as token ids, into trees of at most so many nodes, unless a single text has more tokens."""
+    rows, size = [], 0
+    for row in sorted(range(len(ids)), key=ids.__getitem__):  # what a text shares, it shares with the one before
+        shared = len(commonprefix([ids[rows[-1]], ids[row]])) if rows else 0  # noqa: RUF071
+        if rows and size + len(ids[row]) - shared > nodes:
+            yield _merge(ids, rows)
+            rows, size, shared = [], 0, 0
         rows.append(row)
-        ends.append(path[-1] if path else -1)
+        size += len(ids[row]) - shared
     if rows:
-        yield rows, *_tensors(tree, ends)
+        yield _merge(ids, rows)
 
 
-def _shared(first: list[int], second: list[int]) -> int:
-    """How many tokens two texts begin with alike."""
-    for place, (one, other) in enumerate(zip(first, second, strict=False)):
-        if one != other:
-            return place
-    return min(len(first), len(second))
-
-
-def _tensors(tree: list[tuple[int, int]], ends: list[int]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    ancestors = np.eye(len(tree), dtype=bool)
-    for node, (parent, _) in enumerate(tree):
+def _merge(ids: list[list[int]], rows: list[int]) -> Tree:
+    nodes: dict[tuple[int, int], int] = {}  # numbers of nodes, by their parent's (-1: none) and their token
+    ends = []
+    for row in rows:
+        node = -1
+        for token in ids[row]:
+            node = nodes.setdefault((node, token), len(nodes))
+        ends.append(node)
+    ancestors = np.eye(len(nodes), dtype=bool)
+    for node, (parent, _) in enumerate(nodes):
         if parent >= 0:
             ancestors[node] |= ancestors[parent]
-    tokens = torch.tensor([[token for _, token in tree]])
+    tokens = torch.tensor([[token for _, token in nodes]])
     positions = torch.from_numpy(ancestors.sum(axis=1) - 1)[None]
-    return tokens, positions, torch.from_numpy(ancestors)[None], torch.tensor([ends])
+    return Tree(rows, tokens, positions, torch.from_numpy(ancestors)[None], torch.tensor([ends]))
