@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import MissingWeights
+from .files import bounded, reading
 
 if TYPE_CHECKING:
     import torch
+    from transformers import PreTrainedModel
+
+MAX_SIZE, MAX_LISTED = 10**6, 10**4  # in a config: more than any number of tokens, and of any list's layers
 
 
 def read_checkpoint(
@@ -18,7 +23,6 @@ def read_checkpoint(
     revision: str | None = None,
     device: str | torch.device = "cpu",
     dtype: str | torch.dtype = "float32",
-    local_files_only: bool = True,
 ) -> tuple:
     """A model and what belongs to it, such as its tokenizer; no code of the checkpoint's runs.
 
@@ -27,38 +31,45 @@ def read_checkpoint(
         model_class, part_classes: names of transformers' classes.
         revision: a commit of the hub's; None for the newest in the cache.
         device, dtype: where and in which precision the model runs.
-        local_files_only: False lets transformers download what is not in the cache.
 
     Raises:
         MissingWeights: something is not there, damaged, or there only in part.
     """
     import transformers  # late, as are its classes: each takes seconds
+    from transformers.utils import cached_file
 
-    where = {"revision": revision, "local_files_only": local_files_only, "trust_remote_code": False}
-    weights = {"dtype": dtype, "output_loading_info": True, "weights_only": True}
-    try:
-        model, info = getattr(transformers, model_class).from_pretrained(path, **weights, **where)
+    where = {"revision": revision, "local_files_only": True}
+    with reading(f"checkpoint of {model_class}", path, "give a folder with all of its files, or fetch it again"):
+        config = Path(cached_file(path, "config.json", **where))
+        _check_sizes(json.loads(config.read_text()))
+        where["trust_remote_code"] = False
+        with bounded(sum(file.stat().st_size for file in config.parent.iterdir())):
+            model, info = getattr(transformers, model_class).from_pretrained(
+                path, dtype=dtype, output_loading_info=True, weights_only=True, **where
+            )
         parts = [getattr(transformers, name).from_pretrained(path, **where) for name in part_classes]
-    except Exception as error:  # of any kind: the tokenizers library raises plain ones
-        problem = " ".join(str(error).split())[:200]
-    else:
-        problem = _problem(model, info, parts)
-        if problem is None:
-            return model.to(device), *parts
-    raise MissingWeights(
-        f"{path}: no whole checkpoint of {model_class} can be read ({problem}); "
-        "give a folder with all of its files, or fetch it again"
-    )
+        # transformers goes on with random weights, without further layers, and with a tokenizer that knows no word.
+        missing = info["missing_keys"] & dict(model.named_parameters()).keys()  # buffers it makes anew
+        layers = {_numberless(name, model) for name in model.state_dict()}
+        further = {name for name in info["unexpected_keys"] if _numberless(name, model) in layers}
+        for names, what in ((missing, "missing"), (further, "of layers that config.json does not count")):
+            if names:
+                raise ValueError(f"{len(names)} weights are {what}: {min(names)}, ...")
+        for tokenizer in (getattr(part, "tokenizer", part) for part in parts):
+            if hasattr(tokenizer, "all_special_tokens") and len(tokenizer) <= len(tokenizer.all_special_tokens):
+                raise ValueError("its tokenizer has no words")
+    return model.to(device), *parts
 
 
-def _problem(model, info: dict, parts: list) -> str | None:
-    """What transformers passes over: it goes on with random weights, and with a tokenizer that knows no word."""
-    missing = sorted(info["missing_keys"] & dict(model.named_parameters()).keys())  # buffers it makes anew
-    for names, what in ((missing, "missing"), (sorted(info["unexpected_keys"]), "of another network")):
-        if names:
-            return f"{len(names)} weights are {what}: {names[0]}, ..."
-    for part in parts:
-        tokenizer = getattr(part, "tokenizer", part)
-        if hasattr(tokenizer, "all_special_tokens") and len(tokenizer) <= len(tokenizer.all_special_tokens):
-            return "its tokenizer has no words"
-    return None
+def _check_sizes(config: dict | list) -> None:
+    """Refuses numbers that would keep transformers busy before it makes a weight, such as a list of 10**9 layers."""
+    values, most = (config.values(), MAX_SIZE) if isinstance(config, dict) else (config, MAX_LISTED)
+    for value in values:
+        if isinstance(value, dict | list):
+            _check_sizes(value)
+        elif isinstance(value, int | float) and value > most:
+            raise ValueError(f"config.json has the size {value}; must be at most {most}")
+
+
+def _numberless(name: str, model: PreTrainedModel) -> str:
+    return re.sub(r"\d+", "#", name.removeprefix(f"{model.base_model_prefix}."))
