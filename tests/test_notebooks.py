@@ -1,5 +1,6 @@
 """Notebooks with other parameters than their own, headless; their own are checked by nbval."""
 
+import re
 from pathlib import Path
 
 import nbformat
@@ -23,6 +24,15 @@ def printed(notebook) -> str:
     return "\n".join(output.text for output in outputs if output.output_type == "stream")
 
 
+@pytest.mark.parametrize("path", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_defaults_leave_the_stored_results_alone(path):
+    defaults = {name: parameter["default"] for name, parameter in papermill.inspect_notebook(path).items()}
+    tracked = {name for name, value in defaults.items() if re.match(r"""["'](?:data|figures)/?""", value)}
+    assert not tracked, f"a run with its defaults would write into {tracked}"
+    code = "".join(cell.source for cell in nbformat.read(path, 4).cells if cell.cell_type == "code")
+    assert not re.search(r"""(?:savefig|to_csv)\(repository / ["']""", code)
+
+
 def test_quickstart_on_another_recording(tmp_path):
     recording = str(SOUNDSCAPES / "dog_bark-3.flac")
     assert "dog_bark-3.flac: " in printed(run("00_quickstart", tmp_path, recording=recording))
@@ -43,6 +53,38 @@ def test_guided_decoding_of_another_token(tmp_path):
 def test_any_captioner_on_few_clips(tmp_path):
     notebook = run("06_any_captioner_any_modality", tmp_path, clips=["rain-1.flac", "dog_bark-3.flac"], steps=60)
     assert "2 recordings: rain-1, dog_bark-3" in printed(notebook)
+
+
+@pytest.fixture
+def real(tmp_path):
+    """A data folder with a recording of a fold."""
+    (tmp_path / "esc10" / "rain").mkdir(parents=True)
+    (tmp_path / "esc10" / "rain" / "4-1-A.ogg").touch()
+    return str(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("93_embedded_results", "results_folder"), ("96_prefix_captioner", "output_folder")]
+)
+def test_no_encoder_that_learnt_from_the_recordings_takes_a_missing_ones_place(name, written, real, tmp_path):
+    with pytest.raises(
+        papermill.PapermillExecutionError, match=r"MissingWeights.*92_audio_encoder.*-y 'test_folds: \[4\]'"
+    ):
+        run(name, tmp_path, data_folder=real, encoder_folder=real, **{written: real})
+
+
+def test_a_list_of_folds_that_arrives_as_text_is_refused(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="-y 'test_folds"):
+        run("92_audio_encoder", tmp_path, test_folds="[4]", output_folder=str(tmp_path))
+
+
+def test_results_on_rendered_clips_say_what_was_heard(tmp_path):
+    here = {"data_folder": str(tmp_path / "none"), "second_language_model": str(tmp_path / "none")}
+    notebook = run("93_embedded_results", tmp_path, **here, clips_per_class=1, threads=1, results_folder=str(tmp_path))
+    assert "10 clips of 10 classes, rendered by the project" in printed(notebook)
+    assert "the judge learnt from own" in printed(notebook)
+    table = pd.read_csv(tmp_path / "embedded.csv").set_index("decoding")
+    assert table.loc["language model alone", "hit_high"] > 0.2 and "fluency" not in table
 
 
 def test_benchmark_at_a_small_size(tmp_path):
