@@ -4,8 +4,10 @@ import ast
 import hashlib
 import json
 import re
+import subprocess
 import sys
 import tomllib
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -15,21 +17,7 @@ ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "zscap"
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
-# A module imports from layers before its own; wings of one layer do not know each other.
-LAYERS = [
-    {"errors"},
-    {"options", "sources", "files"},
-    {"roles"},
-    {"data"},
-    {"language_models", "matchers", "classifiers"},
-    {"scoring", "search", "keywords"},
-    {"guidance"},
-    {"caption"},
-    {"captioner"},
-    {"output", "preset", "ranking"},
-    {"evaluation"},
-    {"cli"},
-]
+LAYERS = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL).group(1).splitlines()
 
 
 def modules_imported(file: Path) -> set[str]:
@@ -47,13 +35,52 @@ def modules_imported(file: Path) -> set[str]:
 
 
 def test_imports_run_one_way():
-    level = {module: number for number, layer in enumerate(LAYERS) for module in layer}
+    """A module imports what stands above it in CONTRIBUTING.md's picture; wings of one line do not know each other."""
+    level = {module: number for number, layer in enumerate(LAYERS) for module in layer.split()}
     files = [file for file in PACKAGE.rglob("*.py") if not file.name.startswith("__")]
-    assert len(files) > 15
+    assert {file.relative_to(PACKAGE).with_suffix("").parts[0] for file in files} == set(level)
     for file in files:
         own = file.relative_to(PACKAGE).with_suffix("").parts[0]
-        for imported in modules_imported(file) - {own}:
+        for imported in modules_imported(file) - {own, "__version__"}:
             assert level[imported] < level[own], f"{file} imports {imported}"
+
+
+def test_the_modules_of_a_wing_import_each_other_without_a_circle():
+    for wing in (folder for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()):
+        files = {file.stem: file for file in wing.glob("*.py") if file.stem != "__init__"}
+        above = {name: siblings_imported(file) & files.keys() for name, file in files.items()}
+        list(TopologicalSorter(above).static_order())  # raises CycleError
+
+
+def test_no_file_is_long():
+    lengths = {file.name: len(file.read_text().splitlines()) for file in PACKAGE.rglob("*.py")}
+    assert {name for name, length in lengths.items() if length > 300} <= {"imagebind.py"}
+
+
+def test_captioning_imports_neither_scikit_learn_nor_pandas_nor_pooch():
+    """They take seconds; transformers itself imports scipy where it is installed."""
+    code = """
+import sys, zscap
+assert "torch" not in sys.modules and "typer" not in sys.modules
+clip = "data/soundscapes/rain-1.flac"
+assert zscap.load("embedded-proximal", max_new_tokens=2)(clip).text
+assert zscap.load("embedded", max_new_tokens=2, num_iterations=1)(clip).text
+print({"sklearn", "pandas", "pooch", "matplotlib", "av"} & set(sys.modules))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()", done.stdout
+    for file in PACKAGE.rglob("*.py"):
+        if file.relative_to(PACKAGE).parts[0] not in ("data", "evaluation"):
+            late = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
+            assert not [node for node in late if (getattr(node, "module", "") or "").startswith("scipy")], file
+
+
+def siblings_imported(file: Path) -> set[str]:
+    """Modules of its own wing that a module imports."""
+    nodes = [
+        node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.level == 1
+    ]
+    return {name for node in nodes for name in ([node.module] if node.module else [alias.name for alias in node.names])}
 
 
 def test_dependencies_have_lower_bounds_and_constraints_exact_pins():
@@ -92,12 +119,12 @@ def test_assets_are_the_published_ones_and_small():
     presets = tomllib.loads((PACKAGE / "preset" / "presets.toml").read_text())
     parts = [part for preset in presets.values() for part in preset.values() if isinstance(part, dict)]
     packaged = [part for part in parts if part.get("place") == "package"]
-    for made in packaged:
-        content = (PACKAGE / made["folder"] / made["file"]).read_bytes()
-        assert hashlib.sha256(content).hexdigest() == made["sha256"]
-        assert made["sha256"] in (PACKAGE / "assets" / "CARD.md").read_text()
-    weights = {file.relative_to(PACKAGE) for file in (PACKAGE / "assets").rglob("*.safetensors")}
-    assert weights == {Path(part["folder"], part["file"]) for part in packaged}
+    listed = {Path(part["folder"], name): sha256 for part in packaged for name, sha256 in part["files"].items()}
+    for file, sha256 in listed.items():
+        assert hashlib.sha256((PACKAGE / file).read_bytes()).hexdigest() == sha256
+        assert file.suffix != ".safetensors" or sha256 in (PACKAGE / "assets" / "CARD.md").read_text()
+    shipped = {file.relative_to(PACKAGE) for file in (PACKAGE / "assets").rglob("*") if file.is_file()}
+    assert shipped - listed.keys() == {Path("assets/CARD.md"), Path("assets/keywords.txt")}
     assert sum(file.stat().st_size for file in (PACKAGE / "assets").rglob("*") if file.is_file()) <= 40e6
 
 
