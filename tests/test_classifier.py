@@ -248,7 +248,7 @@ UNFIT = {
     "no text with": (([], SEEN), "0 positive and 32 negative"),
     "one class in a table": ((pd.DataFrame({"text": HEARD, "label": 1}),), "32 positive and 0 negative"),
     "in both": (([*HEARD, "a DOG is  red now."], SEEN), "1 sentences are in both classes, such as 'a dog is red now'"),
-    "columns": ((pd.DataFrame({"words": HEARD, "label": 1}),), "lacks the column text, it has"),
+    "columns": ((pd.DataFrame({"words": HEARD, "label": 1}),), "needs one column text, it has"),
     "labels": ((pd.DataFrame({"text": HEARD, "label": "yes"}),), "label 1 or 0"),
     "no text": ((pd.DataFrame({"text": [*HEARD, None], "label": 1}),), "text must be a text"),
     "empty text": (([*HEARD, " "], SEEN), "leave out what is empty"),

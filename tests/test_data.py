@@ -58,6 +58,13 @@ def test_fetch_names_both_counts_when_they_differ(server, tmp_path):
         data.fetch("audibility", tmp_path, base_url=url)
 
 
+def test_fetch_of_what_is_no_text_is_told(server, tmp_path):
+    url, folder, _ = server
+    (folder / "audible.txt").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InvalidData, match=r"can't be downloaded .*utf-8"):
+        data.fetch("audibility", tmp_path, base_url=url)
+
+
 def test_a_download_that_was_cut_off_never_counts_as_there(tmp_path, monkeypatch):
     class CutsOff(http.server.BaseHTTPRequestHandler):
         def do_GET(self):
@@ -107,7 +114,7 @@ def test_missing_published_set_says_how_to_get_it(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(
     ("content", "message"),
-    [("sentence\na\n", "lacks the column label"), ("sentence,audible\na,2\n", "label 1 or 0")],
+    [("sentence\na\n", "needs one column label"), ("sentence,audible\na,2\n", "label 1 or 0")],
 )
 def test_a_table_that_is_none(tmp_path, content, message):
     (tmp_path / "own.csv").write_text(content)

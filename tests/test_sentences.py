@@ -376,7 +376,15 @@ def test_the_audit_is_that_of_the_classifier_notebook():
 
 
 @pytest.mark.parametrize(
-    "texts, labels", [([], []), (["a b"] * 9, [1] * 9), (["a b"], [1, 0]), (["a dog barks"] * 9, [1, 0, 1] * 3)]
+    "texts, labels",
+    [
+        ([], []),
+        (["a b"] * 9, [1] * 9),
+        (["a b"], [1, 0]),
+        (["a dog barks"] * 9, [1, 0, 1] * 3),
+        (["a dog", "a cat", "a bell", "a car", "a hen"], ["yes", "no", "yes", "no", "yes"]),
+        (["a dog", "a cat", "a bell", "a car", "a hen"], [1, 0, 0, 0, 0]),
+    ],
 )
 def test_what_cannot_be_audited_is_refused(texts, labels):
     with pytest.raises(InvalidData):

@@ -12,6 +12,7 @@ from torch.nn import functional as F
 
 from ..checkpoints import read_checkpoint
 from ..errors import InvalidOption, MissingWeights
+from ..files import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,7 +114,7 @@ class TextClassifier:
         check_at_least(1, epochs=epochs, batch_size=batch_size)
         (positive, negative), held = training_and_validation(positive, negative, validation, seed)
         torch.manual_seed(seed)  # the new head is random
-        try:
+        with reading("pretrained network", model, "connect, or copy it here"):
             tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
             network = AutoModelForSequenceClassification.from_pretrained(
                 model,
@@ -123,9 +124,6 @@ class TextClassifier:
                 ignore_mismatched_sizes=True,  # a head for other labels
                 trust_remote_code=False,
             )
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise MissingWeights(f"{model} can't be loaded ({reason}): connect, or copy a whole one here") from error
         if tokenizer.pad_token is None:  # as in GPT-2; padding comes last and is masked, so that any token will do
             tokenizer.pad_token = tokenizer.eos_token
         network.config.pad_token_id = tokenizer.pad_token_id

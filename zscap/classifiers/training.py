@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from pathlib import Path
 
 import pandas as pd
@@ -169,7 +169,7 @@ def _classes(positive: Sentences | Table, negative: Sentences | None) -> tuple[S
         table = labelled_texts(positive)
         positive, negative = (table.text[table.label == label].tolist() for label in (True, False))
     for side in (positive, negative):
-        if isinstance(side, Table):
+        if isinstance(side, Table) or not isinstance(side, Sized):
             raise InvalidData(f"a class is the {type(side).__name__} {' '.join(str(side).split())[:60]!r}: give a list")
     if not len(positive) or not len(negative):
         raise InvalidData(f"{len(positive)} positive and {len(negative)} negative sentences: both classes need some")

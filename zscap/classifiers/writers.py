@@ -14,8 +14,8 @@ import torch
 from huggingface_hub import InferenceClient
 from huggingface_hub.errors import HfHubHTTPError, HTTPError, OfflineModeIsEnabled
 
-from ..checkpoints import read_checkpoint
 from ..errors import InvalidData, InvalidOption
+from ..files import reading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -104,10 +104,14 @@ class LocalModel:
         """Load a hub id or a folder; `settings` as for the class.
 
         Raises:
-            MissingWeights: it is neither here nor within reach on the hub.
+            MissingWeights: it is neither here nor within reach on the hub, or has no safetensors.
         """
-        classes = "AutoModelForCausalLM", "AutoTokenizer"
-        return cls(*read_checkpoint(model, *classes, device=device, dtype="auto", local_files_only=False), **settings)
+        from transformers import AutoModelForCausalLM, AutoTokenizer  # late: an endpoint needs neither
+
+        with reading("language model", model, "connect, or copy it here as safetensors"):
+            network = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True, trust_remote_code=False)
+            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+        return cls(network.to(device), tokenizer, **settings)
 
     @torch.inference_mode()
     def __call__(self, prompt: str, seed: int) -> str:

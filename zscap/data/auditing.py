@@ -42,15 +42,18 @@ def shortcuts(
     Raises:
         InvalidData: as many labels and groups as sentences are needed, `folds` groups or more, each class in two.
     """
-    sentences, labels = np.asarray(sentences, dtype=object), np.asarray(labels, dtype=int)
+    sentences, labels = np.asarray(sentences, dtype=object), np.asarray(labels)
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)
     if not len(sentences) == len(labels) == len(groups) >= len(set(groups)) >= folds:
         raise InvalidData(
             f"{len(sentences)} texts, {len(labels)} labels, {len(set(groups))} groups: "
             f"give each text a label, in {folds} groups or more"
         )
-    if min(len(set(groups[labels == label])) for label in (0, 1)) < 2:
-        raise InvalidData(f"labels {sorted(set(labels.tolist()))}: give two classes, each in two groups or more")
+    if set(labels.tolist()) != {0, 1} or min(len(set(groups[labels == label])) for label in (0, 1)) < 2:
+        raise InvalidData(f"labels {sorted(set(labels.tolist()))}: must be 0 and 1, each in two groups or more")
+    if not any(sentence.strip() for sentence in sentences):
+        raise InvalidData("texts without a word: leave them out")
+    labels = labels.astype(int)
     splits = GroupKFold(folds, shuffle=True, random_state=seed)
     rows = {}
     for name, estimator in _shortcut_estimators().items():

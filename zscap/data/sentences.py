@@ -30,8 +30,8 @@ def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
     """
     table, name = (source, "the table") if isinstance(source, pd.DataFrame) else (_read_csv(Path(source)), source)
     table = table.rename(columns={old: new for old, new in COLUMNS.items() if new not in table})
-    if missing := {"text", "label"} - set(table.columns):
-        raise InvalidData(f"{name} lacks the column {max(missing)}, it has {list(table.columns)}: rename its columns")
+    if missing := [column for column in COLUMNS.values() if list(table).count(column) != 1]:
+        raise InvalidData(f"{name} needs one column {missing[0]}, it has {list(table)}: rename its columns")
     textless = ~table.text.map(lambda text: isinstance(text, str) and bool(text.strip())).astype(bool)
     if (bad := textless | ~table.label.isin([0, 1])).any():
         row = table[bad].iloc[0]
