@@ -154,6 +154,8 @@ DAMAGE = {
     "a missing head": _without("lm_head.weight"),
     "more layers than the config says": _with_config(n_layer=1),
     "another width": _with_config(n_embd=16),
+    "layers without end": _with_config(n_layer=10**9),
+    "a giant's width": _with_config(n_embd=2**20),
     "no tokenizer": lambda folder: (folder / "tokenizer.json").unlink(),
     "damaged tokenizer": lambda folder: (folder / "tokenizer.json").write_text('{"model": 3}'),
 }
@@ -171,6 +173,7 @@ def test_damaged_checkpoints(tmp_path, damage):
 
 def test_checkpoints_that_are_whole(tmp_path):
     made = tiny.language_model(tmp_path)
+    _with_config(eos_token_id=[0, 128009], suppress_tokens=[50362], rope_theta=10**7)(tmp_path)  # ids are no sizes
     state = made.begin("Audio of a")
     read = zscap.LanguageModel.load(tmp_path, dtype="float64")
     assert read.model.dtype == torch.float64 and read.pieces == made.pieces

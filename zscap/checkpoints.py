@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-MAX_SIZE, MAX_LISTED = 10**6, 10**4  # in a config: more than any number of tokens, and of any list's layers
+MAX_SIZE, MAX_LISTED = 2**24, 10**4  # in a config: more than any number of tokens, and of any list's layers
 
 
 def read_checkpoint(
@@ -61,14 +61,15 @@ def read_checkpoint(
     return model.to(device), *parts
 
 
-def _check_sizes(config: dict | list) -> None:
+def _check_sizes(config: dict) -> None:
     """Refuses numbers that would keep transformers busy before it makes a weight, such as a list of 10**9 layers."""
-    values, most = (config.values(), MAX_SIZE) if isinstance(config, dict) else (config, MAX_LISTED)
-    for value in values:
-        if isinstance(value, dict | list):
-            _check_sizes(value)
-        elif isinstance(value, int | float) and value > most:
-            raise ValueError(f"config.json has the size {value}; must be at most {most}")
+    for name, value in config.items():
+        for item in value if isinstance(value, list) else [value]:
+            most = MAX_LISTED if isinstance(value, list) else MAX_SIZE
+            if isinstance(item, dict):
+                _check_sizes(item)
+            elif isinstance(item, int) and item > most and "token" not in name:  # tokens' ids are no sizes
+                raise ValueError(f"config.json has {name}={item}; must be at most {most}")
 
 
 def _numberless(name: str, model: PreTrainedModel) -> str:
