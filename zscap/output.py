@@ -6,12 +6,11 @@ import csv
 import io
 import json
 import os
-import re
 import shutil
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from .errors import UnwritableOutput
 
@@ -19,7 +18,8 @@ if TYPE_CHECKING:
     from .caption import Caption
 
 COLUMNS = ("source", "text", "continuation", "tokens", "matching", "classifier", "log_likelihood", "error")
-TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # names of files may be no UTF-8
+TEXT = "utf-8", "surrogateescape"  # names of files may be no UTF-8
+BEGINNING = '{"source": "'  # of a row in JSON
 
 
 class Output:
@@ -27,7 +27,7 @@ class Output:
 
     Args:
         path: a table if it ends in .csv, else JSON lines; its folder is made.
-        settings: what the captions are made with, by name, told in every row; a file of others is refused.
+        settings: what the captions are made with, by name, written in every row; a file of others is refused.
         inputs: files that are read, which the output must not be.
 
     Raises:
@@ -36,185 +36,139 @@ class Output:
 
     def __init__(self, path: Path, settings: dict, inputs: Iterable[str | Path] = ()):
         self.path = path
-        self.format = (_Table if path.suffix.lower() == ".csv" else _Lines)(settings)
-        self._done: set[str] = set()
-        self._failed: dict[str, str] = {}  # what was wrong, by source
-        self._size = 0  # bytes of whole rows
-        self._is_cut = False  # a killed run left the beginning of a row behind them
-        with self._told():
+        self.is_table = path.suffix.lower() == ".csv"
+        # As they will be read again: JSON knows no tuples, and the cells of a table are texts.
+        self.settings = {name: _cell(value) if self.is_table else _plain(value) for name, value in settings.items()}
+        self.header = _csv((*COLUMNS, *settings)) if self.is_table else ""
+        self._records: dict[str, str] = {}  # by source, as they stand in the file
+        self._failed: set[str] = set()
+        with self._named():
             self._check(inputs)
             if not path.parent.exists():
                 path.parent.mkdir(parents=True)
             is_new = not path.exists()
             path.open("a").close()  # proves that it can be written
+            self._read(path.read_bytes().decode(*TEXT))
             if is_new:
                 path.unlink()
-            else:
-                self._read()
 
     def remaining(self, sources: Iterable[str]) -> list[str]:
         """Those without a caption; failed ones are tried again."""
-        sources = [source for source in sources if source not in self._done]
-        self._failed = {source: self._failed[source] for source in sources if source in self._failed}
+        sources = [source for source in sources if source not in self._records or source in self._failed]
+        self._failed &= set(sources)
         return sources
 
     def write(self, made: Caption) -> None:
-        """Append a row; one about an earlier failure of the source is replaced, unless it says the same."""
-        error = None if made.error is None else str(made.error)
-        if error is not None and self._failed.get(made.source) == error:
-            del self._failed[made.source]
+        """Append a row; the first time, rows of failures that are tried again go, and what a killed run left over."""
+        row = {name: getattr(made, name) for name in COLUMNS}
+        if made.error is None:
+            row |= {name: _rounded(row[name]) for name in ("matching", "classifier", "log_likelihood")}
+        else:
+            row = {"source": made.source, "error": str(made.error)}
+        record = self._record(row)
+        if self._records.get(made.source) == record:  # it failed as it did before
+            self._failed.discard(made.source)
             return
-        row = {name: getattr(made, name) for name in COLUMNS} | {"error": error}
-        for name in ("matching", "classifier", "log_likelihood"):
-            row[name] = None if row[name] is None else round(row[name], 6)
-        with self._told():
-            if made.source in self._failed:
-                self._forget_failures()
-            if self._is_cut:
-                os.truncate(self.path, self._size)
-                self._is_cut = False
-            text = self.format.row(row) if self._size else self.format.header + self.format.row(row)
-            with self.path.open("a", **TEXT) as file:
-                self._size += file.write(text)
+        with self._named():
+            if self._failed or self._is_cut or not self._records:
+                self._records = {name: each for name, each in self._records.items() if name not in self._failed}
+                self._replace(self.header + "".join(self._records.values()))
+            self._failed, self._is_cut = set(), False
+            self._records[made.source] = record
+            with self.path.open("ab") as file:
+                file.write(record.encode(*TEXT))
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _named(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
             raise UnwritableOutput(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
 
     def _check(self, inputs: Iterable[str | Path]) -> None:
-        reason = None
-        if self.path.exists():
-            if not self.path.is_file():
-                reason = "is no regular file"
-            elif not self.path.stat().st_mode & 0o222:  # the superuser could write it all the same
-                reason = "is write-protected"
-        own = os.path.realpath(self.path)
-        if any(os.path.realpath(file) == own or _is_same(file, own) for file in inputs):
-            reason = "is one of the files to read"
+        reason, exists = None, self.path.exists()
+        if exists and not self.path.is_file():
+            reason = "is no regular file"
+        elif exists and not self.path.stat().st_mode & 0o222:  # the superuser could write it all the same
+            reason = "is write-protected"
+        for file in inputs:
+            if os.path.realpath(file) == os.path.realpath(self.path) or (
+                exists and os.path.exists(file) and self.path.samefile(file)
+            ):
+                reason = "is one of the files to read"
         if reason is not None:
             raise UnwritableOutput(f"{self.path}: {reason}; choose another --out")
 
-    def _read(self) -> None:
-        with self.path.open(**TEXT) as file:
-            for number, record in enumerate(_records(file, self.format.is_whole), 1):
-                if not self.format.is_whole(record) and self.format.may_be_cut(record, number):
-                    self._is_cut = True
-                    break
-                self._take(record, number)
-                self._size += len(record.encode(TEXT["encoding"], TEXT["errors"]))
-        self._failed = {source: error for source, error in self._failed.items() if source not in self._done}
+    def _read(self, text: str) -> None:
+        """Take every row, and find out whether a killed run left the beginning of one behind them."""
+        end = text.rfind("\n") + 1
+        while self.is_table and text.count('"', 0, end) % 2:  # a quoted cell may hold line breaks
+            end = text.rfind("\n", 0, end - 1) + 1
+        whole, rest = text[:end], text[end:]
+        self._is_cut = bool(rest)
+        if self.is_table:
+            is_own = whole.startswith(self.header) or not text
+            names, *lines = csv.reader(io.StringIO(whole if whole else self.header, newline=""))
+            rows = [dict(zip(names, cells, strict=False)) if len(cells) == len(names) else {} for cells in lines]
+            records = [_csv(row.values()) for row in rows]
+        else:
+            records = [line + "\n" for line in whole.split("\n")[:-1]]
+            rows = [_parsed(record) for record in records]
+            is_own = BEGINNING.startswith(rest) if len(rest) < len(BEGINNING) else rest.startswith(BEGINNING)
+            if rest and not whole:  # without rows before it, it must show more of a caption, and be no row of others
+                is_own &= ('", "text": "' in rest or '", "error": "' in rest) and not self._is_others(rest)
+        if not is_own and (self.is_table or not rows):
+            self._refuse(1)
+        for number, (row, record) in enumerate(zip(rows, records, strict=True), 1 + self.is_table):
+            if not isinstance(row.get("source"), str) or not self.settings.keys() <= row.keys():
+                self._refuse(number)
+            self._compare(row)
+            self._records[row["source"]] = record
+            (self._failed.add if row.get("error") else self._failed.discard)(row["source"])
+        if not is_own:
+            self._refuse(len(rows) + 1)
 
-    def _take(self, record: str, number: int) -> None:
-        if number == 1 and record == self.format.header:
-            return
-        row = self.format.parsed(record) if number > 1 or not self.format.header else None
-        if row is None:
-            raise UnwritableOutput(f"{self.path}: line {number} is not a caption of zscap; choose another --out")
-        other = {name: row[name] for name, value in self.format.settings.items() if row[name] != value}
+    def _is_others(self, record: str) -> bool:
+        """Whether it is whole JSON, and no row of these settings."""
+        try:
+            return not self.settings.keys() <= json.loads(record).keys()
+        except (ValueError, AttributeError):
+            return False
+
+    def _refuse(self, number: int) -> None:
+        raise UnwritableOutput(f"{self.path}: line {number} is not a caption of zscap; choose another --out")
+
+    def _compare(self, row: dict) -> None:
+        other = {name: row[name] for name, value in self.settings.items() if row[name] != value}
         if other:
-            own = {name: self.format.settings[name] for name in other}
+            own = {name: self.settings[name] for name in other}
             raise UnwritableOutput(
                 f"{self.path}: holds captions made with {json.dumps(other)}; choose another --out for {json.dumps(own)}"
             )
-        if row.get("error"):
-            self._failed[row["source"]] = row["error"]
-        else:
-            self._done.add(row["source"])
 
-    def _forget_failures(self) -> None:
-        """Write the file anew, whole or not at all, without the rows of failed sources that are still to be tried."""
+    def _record(self, row: dict) -> str:
+        if self.is_table:
+            return _csv(_cell((row | self.settings).get(name)) for name in (*COLUMNS, *self.settings))
+        row = {name: value for name, value in row.items() if name != "error" or value is not None}
+        return json.dumps(row | self.settings) + "\n"
+
+    def _replace(self, text: str) -> None:
+        """Write the file anew, whole or not at all."""
         real = Path(os.path.realpath(self.path))
         new = real.with_name(f".{real.name}.new")
-        with self.path.open(**TEXT) as file:
-            records = list(_records(file, self.format.is_whole))
-        kept = [each for each in records if self.format.is_whole(each) and self._is_kept(each)]
-        new.write_text("".join(kept), **TEXT)
-        shutil.copymode(real, new)
+        new.write_bytes(text.encode(*TEXT))
+        if real.exists():
+            shutil.copymode(real, new)
         new.replace(real)
-        self._size, self._is_cut = real.stat().st_size, False
-        self._failed.clear()
-
-    def _is_kept(self, record: str) -> bool:
-        row = self.format.parsed(record)
-        return row is None or not row.get("error") or row["source"] not in self._failed
 
 
-class _Lines:
-    """JSON lines; what is None is left out of a failed source's row, and all but the error."""
-
-    header = ""
-
-    def __init__(self, settings: dict):
-        self.settings = json.loads(json.dumps(settings))  # as they will be read
-
-    def row(self, row: dict) -> str:
-        names = COLUMNS[:-1] if row["error"] is None else ("source", "error")
-        return json.dumps({name: row[name] for name in names} | self.settings) + "\n"
-
-    def parsed(self, record: str) -> dict | None:
-        """A row by name, or None if zscap didn't write it."""
-        try:
-            row = json.loads(record)
-            is_own = isinstance(row["source"], str) and ("text" in row or "error" in row)
-            return row if is_own and self.settings.keys() <= row.keys() else None
-        except (ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-    def is_whole(self, record: str) -> bool:
-        return record.endswith("\n")
-
-    def may_be_cut(self, record: str, number: int) -> bool:
-        """Whether a killed run may have written an incomplete last line."""
-        if self.parsed(record):  # all but the line break
-            return True
-        try:
-            json.loads(record)
-        except ValueError:
-            start = '{"source": "'
-            begins = record[: len(start)] == start[: len(record)]
-            return begins and (number > 1 or re.search(r'", "(text|error)": "', record) is not None)
-        return False  # somebody else's
-
-
-class _Table:
-    """A CSV table, its header first; lists and options stand in its cells as JSON, None is empty."""
-
-    def __init__(self, settings: dict):
-        self.settings = {name: _cell(value) for name, value in settings.items()}
-        self.names = (*COLUMNS, *settings)
-        self.header = _csv(self.names)
-
-    def row(self, row: dict) -> str:
-        if row["error"] is not None:
-            row = {"source": row["source"], "error": row["error"]}
-        return _csv(_cell((row | self.settings).get(name)) for name in self.names)
-
-    def parsed(self, record: str) -> dict | None:
-        """A row by name, or None if zscap didn't write it."""
-        cells = next(csv.reader(io.StringIO(record, newline="")), [])
-        return dict(zip(self.names, cells, strict=True)) if len(cells) == len(self.names) else None
-
-    def is_whole(self, record: str) -> bool:
-        return record.endswith("\n") and record.count('"') % 2 == 0  # a quoted cell may hold line breaks
-
-    def may_be_cut(self, record: str, number: int) -> bool:
-        """Whether a killed run may have written an incomplete last row: it stands below zscap's header."""
-        return number > 1
-
-
-def _records(file: TextIO, is_whole) -> Iterator[str]:
-    """The rows of a file, of which the last may be incomplete."""
-    record = ""
-    for line in file:
-        record += line
-        if is_whole(record):
-            yield record
-            record = ""
-    if record:
-        yield record
+def _parsed(record: str) -> dict:
+    """A row of JSON, empty if it is none of zscap's."""
+    try:
+        row = json.loads(record)
+    except ValueError:
+        return {}
+    return row if isinstance(row, dict) and ("text" in row or "error" in row) else {}
 
 
 def _csv(cells: Iterable[str]) -> str:
@@ -223,10 +177,13 @@ def _csv(cells: Iterable[str]) -> str:
     return text.getvalue()
 
 
-def _cell(value: str | float | Sequence | dict | None) -> str:
+def _cell(value: object) -> str:
     return "" if value is None else value if isinstance(value, str) else json.dumps(value)
 
 
-def _is_same(file: str | Path, other: str) -> bool:
-    """Whether two names lead to one file, as hard links do."""
-    return os.path.exists(file) and os.path.exists(other) and os.path.samefile(file, other)
+def _plain(value: object) -> object:
+    return json.loads(json.dumps(value))
+
+
+def _rounded(value: float | None) -> float | None:
+    return None if value is None else round(value, 6)
