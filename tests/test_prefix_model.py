@@ -72,7 +72,7 @@ def test_captions_equal_a_plain_version(language_model):
 
 
 def plainly_steered(language_model, classifier, source, ids, options):
-    """Log-probabilities after classifier guidance (METHODS 1, steps 1 to 4, a classifier's loss alone)."""
+    """Log-probabilities after classifier guidance (docs/METHODS.md, 1, a classifier's loss alone)."""
     text = language_model.text(tuple(ids))
     _, context = read_whole(language_model, source, ids[:-1])
     deltas = [[torch.zeros_like(tensor, requires_grad=True) for tensor in layer] for layer in context]
