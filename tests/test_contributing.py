@@ -1,6 +1,7 @@
 """CONTRIBUTING.md keeps its word: a way of guidance, a matcher and a preset from outside the package."""
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import tiny
 import torch
 
 import zscap
+from zscap import cli
 
 TEXT = (Path(__file__).parent.parent / "CONTRIBUTING.md").read_text()
 
@@ -54,13 +56,17 @@ def test_another_matcher(shown, tmp_path):
     assert captioner("dddd").text.count("d") > captioner("oooo").text.count("d")
 
 
-def test_another_preset(shown, tmp_path, monkeypatch):
+def test_another_preset(shown, tmp_path, monkeypatch, capsys):
     (tmp_path / "mine.toml").write_text(blocks("toml")[0])
     monkeypatch.setenv("ZSCAP_PRESETS", str(tmp_path / "mine.toml"))
     assert zscap.presets().loc["mine", "ready"] and "embedded" in zscap.presets().index
     captioner = zscap.load("mine", max_new_tokens=4)
     assert type(captioner.options).__name__ == "ProductOptions" and type(captioner.matcher).__name__ == "LetterMatcher"
     assert captioner("rain").text
+    with pytest.raises(SystemExit):
+        monkeypatch.setattr(sys, "argv", ["zscap", "options", "mine"])
+        cli.main()
+    assert "  power = 20.0" in capsys.readouterr().out
     for broken, says in (("[mine", "not a readable toml file"), ("[mine]\ntakes = []", "preset 'mine': no 'guidance'")):
         (tmp_path / "mine.toml").write_text(broken)
         with pytest.raises(zscap.InvalidData, match=says):

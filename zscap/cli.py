@@ -185,7 +185,7 @@ def _described(options: DecodingOptions) -> list[str]:
     width = max(map(len, settings)) + 2
     layout = {"width": max(shutil.get_terminal_size().columns, width + 40), "subsequent_indent": " " * width}
     return [
-        textwrap.fill(f"{setting:<{width}}{each.metadata['help']} ({options.rule(each.name)})", **layout)
+        textwrap.fill(f"{setting:<{width}}{each.metadata.get('help', '')} ({options.rule(each.name)})", **layout)
         for each, setting in zip(fields, settings, strict=True)
     ]
 

@@ -106,7 +106,7 @@ class DecodingOptions:
     @classmethod
     def rule(cls, name: str) -> str:
         """What the values of option `name` must be."""
-        return cls.__dataclass_fields__[name].metadata["rule"] or _type_name(_types(cls)[name])
+        return cls.__dataclass_fields__[name].metadata.get("rule") or _type_name(_types(cls)[name])
 
     @classmethod
     def parse(cls, name: str, text: str):
