@@ -67,6 +67,7 @@ def test_python_runs(code, clone):
     run(clone, BIN / "python", "-c", code)
 
 
+@pytest.mark.timeout(900)  # the longest captions sixty clips, half a minute on an idle machine
 @pytest.mark.parametrize("command", commands())
 def test_commands_run(command, clone):
     program, *arguments = shlex.split(command)
