@@ -9,6 +9,7 @@ import sys
 import time
 import tomllib
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -195,6 +196,15 @@ def test_failed_recordings_are_tried_again(run, tmp_path):
     assert "1 captioned, 0 failed, 1 already there" in run(*command)[2]
     table = pd.read_csv(out)
     assert table.source.tolist() == [str(CLIPS[0]), str(late)] and table.error.isna().all()
+
+
+def test_a_name_that_is_no_utf8_is_printed_as_it_is(monkeypatch, capfdbinary):
+    made = zscap.Caption(os.fsdecode(b"\xff.wav"), text="rain")
+    monkeypatch.setattr("zscap.preset.load.load", lambda *_, **__: SimpleNamespace(stream=lambda _: [made]))
+    monkeypatch.setattr(sys, "argv", ["zscap", "caption", made.source])
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert capfdbinary.readouterr().out == b"\xff.wav\train\n"
 
 
 def test_other_files_of_a_folder_are_said(run, tmp_path):

@@ -197,6 +197,7 @@ def _complain(message: object) -> None:
 def main() -> None:
     """Entry point: an error made by the user is one line on stderr and exit status 1."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
     try:
         app()
     except ZscapError as error:
