@@ -103,7 +103,7 @@ def test_text_without_the_prompt(language_model):
 
 def test_steps_open_the_loop_up(language_model):
     captioner = make_captioner(language_model)
-    steps, caption = captioner.steps("clip"), captioner("clip")
+    steps, caption = captioner.steps("clip", num_drafts=3), captioner("clip")
     assert [int(step.after[0].argmax()) for step in steps] == list(caption.tokens)
     first = steps[0]
     assert first.texts == ["Audio of a"] and len(first.iterations) == 3

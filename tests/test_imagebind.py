@@ -8,13 +8,14 @@ import reference_imagebind as reference
 import soundfile
 import torch
 from PIL import Image
+from test_sources import media
 
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnreadableSource, ZscapError
 from zscap.matchers import imagebind
 from zscap.matchers.clip_tokenizer import read_merges
 from zscap.matchers.imagebind import ImageBind, TextTower
 from zscap.matchers.trees import trees
-from zscap.sources import read_frames
+from zscap.sources import read_audio, read_frames
 
 MERGES = [
     *[("t", "h"), ("th", "e</w>"), ("d", "o"), ("do", "g</w>"), ("a", "r"), ("b", "ar"), ("k", "s</w>"), ("i", "n")],
@@ -390,3 +391,14 @@ def test_a_text_tower_alone_is_enough_for_texts():
     for source, kind in (((noise(1), 16_000), "audio"), (image(9, 9), "vision")):
         with pytest.raises(ZscapError, match=f"no {kind} tower"):
             matcher.encode_source([source])
+
+
+def test_a_video_is_heard_where_no_tower_sees(folder, matcher, tmp_path):
+    film = media(tmp_path / "film.mp4", noise(2.5)[None], 16_000, frames=5)
+    deaf, blind = matcher, ImageBind.load(folder / "tiny.pth", **HEADS, vision=False)
+    (seen,), (heard,) = deaf.encode_source([film]), blind.encode_source([film])
+    samples = read_audio(film, 16_000, channel=0)
+    torch.testing.assert_close(heard, blind.encode_source([(samples, 16_000)])[0], **EMBEDDING_1E5)
+    assert (seen - heard).abs().max() > 1e-3
+    with pytest.raises(MissingWeights, match="this ImageBind has no vision tower"):
+        blind.encode_source([image(40, 30)])

@@ -91,7 +91,7 @@ class Captioner:
     def steps(self, source: Source, **changes) -> list[Step]:
         """The loop over one source, token by token: what was proposed, how it scored, what guidance made of it."""
         steps: list[Step] = []
-        (drafts,) = self._captions([source], self.options.override(**changes, num_drafts=1), steps)
+        (drafts,) = self._captions([source], self.options.override(**changes | {"num_drafts": 1}), steps)
         if drafts[0].error is not None:
             raise drafts[0].error
         return steps

@@ -87,12 +87,15 @@ def caption(
         }
         output = Output(out, settings, sources if keywords is None else [*sources, keywords])
         sources = output.remaining(sources)
-    captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
+    made_captions = ()
+    if sources:  # loading takes seconds
+        captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
+        made_captions = captioner.stream(sources)
     for line in (*found.notes, *found.errors):
         _complain(line)
     failed = len(found.errors)
     with tqdm(total=len(sources), unit="clip", disable=None) as bar:  # None: no bar unless stderr is a terminal
-        for made in captioner.stream(sources):
+        for made in made_captions:
             bar.update()
             if made.error is not None:
                 failed += 1

@@ -37,7 +37,8 @@ def refine(
     Args:
         captioner: makes the drafts, and scores all texts.
         source: one source.
-        writer: an instruction-tuned language model; prompt and seed in, answer out (`zscap.classifiers.writers` has two).
+        writer: an instruction-tuned language model; prompt and seed in, answer out, as
+            those of `zscap.classifiers.writers`.
         rounds: requests to the writer.
         keep: texts that it is shown.
         number: texts that it is asked for.

@@ -23,7 +23,7 @@ from transformers.audio_utils import mel_filter_bank
 
 from ..errors import InvalidData, InvalidOption, MissingWeights
 from ..files import reading
-from ..sources import is_visual, read_audio, read_frames, source_name
+from ..sources import is_video_file, is_visual, read_audio, read_frames, source_name
 from .clip_tokenizer import MERGES_FILE, clean, read_merges, token_ids
 from .parts import ByParts
 from .trees import trees
@@ -232,7 +232,8 @@ class ImageBind(ByParts):
     Args:
         text: the text tower.
         tokenizer: texts to lists of token ids, with start and end tokens, each at most `text.context_length` long.
-        audio, vision: the other towers; a source of a kind whose tower is None is refused with MissingWeights.
+        audio, vision: the other towers; a source of a kind whose tower is None is refused with MissingWeights, but
+            that a video is heard where there is no vision tower.
     """
 
     def __init__(
@@ -255,6 +256,7 @@ class ImageBind(ByParts):
         text_heads: int = 16,
         audio_heads: int = 12,
         vision_heads: int = 16,
+        vision: bool = True,
         merges: str | Path | None = None,
         device: str | torch.device = "cpu",
         dtype: torch.dtype = torch.float32,
@@ -265,6 +267,7 @@ class ImageBind(ByParts):
             checkpoint: `imagebind_huge.pth`. It is mapped, not read: on a CPU in its own dtype its tensors stay in
                 the file, so leave it in place; those of other modalities are never read.
             text_heads, audio_heads, vision_heads: of attention, which no tensor's shape shows.
+            vision: False leaves out the vision tower, so that of videos the sound counts.
             merges: CLIP's byte pair merges, plain or gzipped; None for `bpe_simple_vocab_16e6.txt.gz` beside it.
             device, dtype: where and in which precision the towers run.
 
@@ -278,7 +281,7 @@ class ImageBind(ByParts):
         fix, towers = f"fetch {CHECKPOINT_URL} (4.8 GB, CC-BY-NC-SA 4.0)", {}
         with reading("checkpoint of ImageBind", path, fix):
             tensors = torch.load(path, map_location="cpu", weights_only=True, mmap=True)
-        for kind in KINDS:
+        for kind in KINDS if vision else ("text", "audio"):
             with reading(f"{kind} tower of ImageBind", path, fix):
                 towers[kind] = _tower(kind, tensors, heads[kind]).to(device, dtype)
         text = towers["text"]
@@ -291,7 +294,7 @@ class ImageBind(ByParts):
         return self.text.pos_embed.device
 
     def encode_parts(self, source: Source) -> Tensor:
-        seen = is_visual(source)
+        seen = is_visual(source) and not (self.vision is None and is_video_file(source))
         tower = self.vision if seen else self.audio
         if tower is None:
             kind = "vision" if seen else "audio"

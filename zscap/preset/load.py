@@ -157,8 +157,10 @@ def _read(name: str, entry: dict, table: dict) -> Preset:
             if isinstance(made, str):  # the same as another preset's
                 made = table[made][role]
             if made is not None:
-                weights = {key: value for key, value in made.items() if key not in ("network", "place", "dtype")}
-                parts[role] = Part(made["network"], PLACES[made["place"]](**weights), made.get("dtype", "float32"))
+                own = {"dtype": "float32", "settings": {}} | made
+                weights = {key: own[key] for key in own.keys() - {"network", "place", "dtype", "settings"}}
+                place = PLACES[own["place"]](**weights)
+                parts[role] = Part(own["network"], place, own["dtype"], own["settings"])
         options = OPTIONS[entry["guidance"]](**entry.get("options", {}))
         return Preset(name, entry["description"], entry["takes"], entry["license"], options, parts)
     except (LookupError, TypeError, AttributeError) as error:

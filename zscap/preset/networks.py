@@ -41,7 +41,8 @@ def put_together(
     networks: dict = {}
     for role, part in parts.items():
         settings = {"dtype": "float32" if mps else part.dtype} if role == "language_model" else scoring
-        settings = settings | ({"revision": part.weights.revision} if part.weights.revision else {})
+        revision = {"revision": part.weights.revision} if part.weights.revision else {}
+        settings = settings | revision | part.settings
         if part.network in ON_EMBEDDINGS:
             settings["encoder"] = networks.get("matcher") or networks["encoder"]
         load = NETWORKS[part.network]

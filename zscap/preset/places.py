@@ -151,8 +151,9 @@ PLACES: dict[str, type[Weights]] = {"package": Packaged, "hub": Hub, "download":
 
 @dataclass(frozen=True)
 class Part:
-    """A network of a preset, where its weights lie, and the precision that a language model runs in."""
+    """A network of a preset, where its weights lie, the precision of a language model, and other settings of `load`."""
 
     network: str  # a key of networks.NETWORKS
     weights: Weights
     dtype: str
+    settings: dict

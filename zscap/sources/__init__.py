@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UnreadableSource
-from .common import SUFFIXES, Source, is_visual, source_name
+from .common import SUFFIXES, Source, is_video_file, is_visual, source_name
 from .sound import has_sound, read_audio
 from .vision import read_frames, read_image, read_video
 
@@ -17,6 +17,7 @@ __all__ = [
     "Found",
     "Source",
     "find_sources",
+    "is_video_file",
     "is_visual",
     "read_audio",
     "read_frames",

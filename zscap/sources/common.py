@@ -43,6 +43,11 @@ def is_visual(source: Source) -> bool:
     return isinstance(source, Image.Image) or are_frames(source)
 
 
+def is_video_file(source: Source) -> bool:
+    """Whether a source is a video as a path, which may have sound."""
+    return isinstance(source, (str, Path)) and Path(source).suffix.lower() in SUFFIXES["video"]
+
+
 def are_frames(source: Source) -> bool:
     """Whether a source is a video given as its frames."""
     return (

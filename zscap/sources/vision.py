@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import UnreadableSource
-from .common import SUFFIXES, Source, are_frames, check_file, open_media, source_name
+from .common import Source, are_frames, check_file, is_video_file, open_media, source_name
 
 if TYPE_CHECKING:
     import av
@@ -91,7 +91,7 @@ def read_frames(source: Source, frames: int) -> list[Image.Image]:
     Raises:
         UnreadableSource: see `read_image` and `read_video`.
     """
-    if isinstance(source, (str, Path)) and Path(source).suffix.lower() in SUFFIXES["video"]:
+    if is_video_file(source):
         return read_video(source, frames)
     if are_frames(source):
         return [read_image(source[index]) for index in _evenly(len(source), frames)]
