@@ -10,6 +10,8 @@ import pytest
 import tiny
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import PreTrainedTokenizerFast
 
 import zscap
 from zscap.language_models.causal import State
@@ -207,3 +209,18 @@ def test_a_pickle_is_not_run(tmp_path):
 def test_only_a_model_that_is_read_needs_the_slow_half_of_transformers():
     code = "import sys, zscap.language_models.causal; print('transformers.modeling_utils' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
+
+
+def test_an_end_token_that_the_tokenizer_does_not_know_is_left_out_of_several(tmp_path):
+    """MAGIC's "!" and "?" on a vocabulary of words without them."""
+    words = Tokenizer(models.WordLevel({"[UNK]": 0, "</s>": 1, ".": 2, "dog": 3}, unk_token="[UNK]"))
+    words.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=words, unk_token="[UNK]", eos_token="</s>")
+    model = tiny.language_model(tmp_path).model
+    language_model = zscap.LanguageModel(model, tokenizer)
+    assert language_model.end_ids((".", "!", "?"))[:2] == [2, 1] == language_model.end_ids((".", "</s>"))[:2]
+    for unknown in (("!",), ("!", "?")):
+        with pytest.raises(zscap.InvalidOption, match="end_token='!': is no token"):
+            language_model.end_ids(unknown)
+    with pytest.raises(zscap.InvalidOption, match="end_token='dog dog': is no token"):
+        language_model.end_ids((".", "dog dog"))

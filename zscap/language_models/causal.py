@@ -241,11 +241,16 @@ class LanguageModel:
     def end_ids(self, end_tokens: tuple[str, ...]) -> list[int]:
         """Ids of the tokens that end a caption: of `end_tokens`, then the model's own, none twice.
 
+        One of several that the tokenizer does not know at all is left out: no caption can end with it.
+
         Raises:
-            InvalidOption: one of `end_tokens` is no single token.
+            InvalidOption: one of `end_tokens` is no single token, or none is known.
         """
         if end_tokens not in self._end_ids:
-            self._end_ids[end_tokens] = list(dict.fromkeys([*map(self._end_id, end_tokens), *self.eos_ids]))
+            vocabulary = self.tokenizer.get_vocab()
+            known = [token for token in end_tokens if token in vocabulary or self._decoded(self._ids(token))]
+            ids = map(self._end_id, known or end_tokens)
+            self._end_ids[end_tokens] = list(dict.fromkeys([*ids, *self.eos_ids]))
         return self._end_ids[end_tokens]
 
     def _end_id(self, end_token: str) -> int:
