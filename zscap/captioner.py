@@ -177,23 +177,27 @@ class Captioner:
             if search.rows:
                 states = [state, *(task.state for task in newcomers)]
                 state = State.joined([each for each in states if each is not None])
-                proposal = self._propose(state, search.rows, options)
-                log_p = guide(options, proposal).masked_fill(self._textless(state), -torch.inf)
+                textless = self._textless(state)
+                proposal = self._propose(state, search.rows, textless, options)
+                log_p = guide(options, proposal).masked_fill(textless, -torch.inf)
                 if watch is not None:
                     pieces = self.language_model.pieces
                     watch.append(Step(proposal.scorer.texts, proposal.log_p, log_p, proposal.iterations, pieces))
                 state = search.advance(state, proposal.cache, log_p, proposal.log_p)
             yield from search.ended()
 
-    def _propose(self, state: State, rows: list[tuple[Task, tuple[int, ...]]], options: DecodingOptions) -> Proposal:
+    def _propose(
+        self, state: State, rows: list[tuple[Task, tuple[int, ...]]], textless: Tensor, options: DecodingOptions
+    ) -> Proposal:
         """The language model's own next token, with what is needed to score its candidates."""
         lm = self.language_model
         texts = [lm.text(tokens, task.prompt if options.prompt_in_text else "") for task, tokens in rows]
         sources = None if self.matcher is None else torch.stack([task.embedding for task, _ in rows])
         scorer = CandidateScorer(self.scorer, texts, sources, options)
         logits, cache = lm.forward(state)
-        possible = plausible(logits.log_softmax(-1).masked_fill(self._textless(state), -torch.inf), options.min_p)
-        return Proposal(lm, state, logits, cache, possible, scorer)
+        log_p = logits.log_softmax(-1)
+        possible = plausible(log_p.masked_fill(textless, -torch.inf), options.min_p)
+        return Proposal(lm, state, logits, log_p, cache, possible, scorer)
 
     def _textless(self, state: State) -> Tensor:
         """Where a caption would end before its first word: bool, shape = (rows, vocabulary)."""

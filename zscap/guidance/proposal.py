@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -36,7 +35,7 @@ class Proposal:
     Attributes:
         language_model: for guidance that runs it again.
         state: the rows.
-        logits: Tensor, shape = (rows, vocabulary).
+        logits, log_p: Tensors, shape = (rows, vocabulary), of the language model alone.
         cache: keys and values of all of the rows' tokens.
         possible: bool Tensor, shape = (rows, vocabulary), the tokens that may be chosen at all.
         scorer: of the candidates' texts.
@@ -46,15 +45,11 @@ class Proposal:
     language_model: LanguageModel
     state: State
     logits: Tensor
+    log_p: Tensor
     cache: Cache
     possible: Tensor
     scorer: CandidateScorer
     iterations: list[Iteration] = field(default_factory=list)
-
-    @cached_property
-    def log_p(self) -> Tensor:
-        """Log-probabilities of the language model alone, shape = (rows, vocabulary)."""
-        return self.logits.log_softmax(-1)
 
     def most_probable(self, log_p: Tensor, number: int) -> tuple[Tensor, Tensor]:
         """Log-probabilities and ids of the most probable of the possible tokens, (rows, number) or fewer."""
