@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..caption import Caption
+from ..checkpoints import read_checkpoint
 from ..errors import InvalidData, MissingWeights
 from .naming import names_sound
 
@@ -72,14 +73,11 @@ class Fluency:
         """Load a checkpoint folder of transformers.
 
         Raises:
-            MissingWeights: it isn't there.
+            MissingWeights: it isn't there, or only in part.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer
-
         if not (Path(folder) / "config.json").is_file():
             raise MissingWeights(f"{folder} holds no language model: make one with notebook 90 (93 says how)")
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype="float32")
-        return cls(model, AutoTokenizer.from_pretrained(folder))
+        return cls(*read_checkpoint(folder, "AutoModelForCausalLM", "AutoTokenizer"))
 
     def __call__(self, text: str) -> float:
         import torch
