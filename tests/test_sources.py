@@ -1,5 +1,12 @@
 """Recordings, images and video of every format, and everything that is wrong with one."""
 
+import os
+import struct
+import tracemalloc
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import av
 import numpy as np
 import pytest
@@ -16,6 +23,7 @@ from zscap.sources import (
     read_video,
     sound,
     source_name,
+    vision,
 )
 
 RATE = 22_050
@@ -207,6 +215,170 @@ def test_folders_are_walked_for_what_is_asked_for(tmp_path):
     assert "no image in this folder among 3 other files (.txt, .wav, .mp4); looked for .png .jpg" in str(error)
 
 
+def unreadable_as(user: int = 65_534):
+    """Permissions count, as they do not for the superuser."""
+    return as_user(user) if os.geteuid() == 0 else nullcontext()
+
+
+@contextmanager
+def as_user(user: int):
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def test_closed_files_and_folders_are_named(monkeypatch):
+    with TemporaryDirectory() as folder:  # which everybody may enter, unlike tmp_path
+        (closed := Path(folder, "sub", "closed")).mkdir(parents=True)
+        for name in ("sub/one.wav", "sub/closed/two.wav", "three.wav"):
+            soundfile.write(Path(folder, name), tone(0.2), RATE)
+        for path, mode in ((folder, 0o755), (closed, 0), (Path(folder, "three.wav"), 0)):
+            os.chmod(path, mode)
+        with unreadable_as():
+            found = find_sources([folder])
+            assert found.sources == [f"{folder}/sub/one.wav", f"{folder}/three.wav"]
+            (error,) = found.errors
+            assert str(error) == f"{closed}: cannot be opened (Permission denied); check permissions"
+            (error,) = find_sources([closed]).errors
+            assert "Permission denied" in str(error)
+            for name in ("three.wav", "sub/closed/two.wav"):
+                with pytest.raises(UnreadableSource, match=r"cannot be opened \(Permission denied\); check path and"):
+                    read_audio(f"{folder}/{name}", RATE)
+        closed.chmod(0o755)
+
+
+def test_what_is_no_regular_file_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "fifo.wav")
+    for path, says in (
+        (tmp_path / "fifo.wav", "is no regular file; copy"),
+        ("/dev/zero", "is no regular file; copy"),
+        (tmp_path / ("a" * 300 + ".wav"), r"cannot be opened \(File name too long\)"),
+        ("a\0.wav", r"a\\x00.wav: cannot be opened \(embedded null"),
+    ):
+        for read in (lambda path: read_audio(path, RATE), read_image, lambda path: read_video(path, 2)):
+            with pytest.raises(UnreadableSource, match=says):
+                read(path)
+        assert find_sources([path]).sources == [str(path)]  # its reader will say what is wrong
+
+
+def test_names_stay_in_one_line(tmp_path):
+    path = tmp_path / "two\nlines\x1b[31m\u2028.wav"
+    path.write_text("no sound")
+    with pytest.raises(UnreadableSource, match=r"two\\nlines\\x1b\[31m\\u2028\.wav: not readable") as caught:
+        read_audio(path, RATE)
+    assert len(str(caught.value).splitlines()) == 1
+
+
+@pytest.mark.parametrize(("suffix", "form", "kind"), [("wav", "WAV", "GSM610"), ("xi", "XI", "DPCM_16")])
+def test_sound_without_a_known_length(tmp_path, suffix, form, kind):
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, tone(1.0, 8_000), 8_000, format=form, subtype=kind)
+    if suffix == "xi":  # only libsndfile knows it, whose other formats are not for strangers' files
+        with pytest.raises(UnreadableSource, match=r"a\.xi: not readable as audio \(.*\); give wav, flac"):
+            read_audio(path, 8_000)
+    else:
+        assert pitch(read_audio(path, 8_000), 8_000) == pytest.approx(440, abs=3)
+
+
+def test_raw_samples_are_not_guessed(tmp_path):
+    tone(1.0).tofile(tmp_path / "a.raw")
+    with pytest.raises(UnreadableSource, match=r"a\.raw: not readable as audio"):
+        read_audio(tmp_path / "a.raw", RATE)
+
+
+def test_tags_in_any_encoding(tmp_path):
+    path = media(tmp_path / "a.avi", tone(1.0)[None], RATE, "mp3", frames=3)
+    content = path.read_bytes()
+    lead = content.index(b"movi") - 8
+    tag = b"INAM" + (6).to_bytes(4, "little") + b"caf\xe9!\0"
+    info = b"LIST" + (4 + len(tag)).to_bytes(4, "little") + b"INFO" + tag
+    size = int.from_bytes(content[4:8], "little") + len(info)
+    path.write_bytes(content[:4] + size.to_bytes(4, "little") + content[8:lead] + info + content[lead:])
+    assert b"caf\xe9" in path.read_bytes()
+    assert pitch(read_audio(path, RATE), RATE) == pytest.approx(440, abs=3)
+
+
+def test_a_damaged_mp3_says_nothing_of_its_own(tmp_path, capfd):
+    soundfile.write(tmp_path / "a.mp3", tone(2.0), RATE)
+    content = bytearray((tmp_path / "a.mp3").read_bytes())
+    content[3000:3400] = bytes(400)
+    (tmp_path / "a.mp3").write_bytes(content)
+    assert pitch(read_audio(tmp_path / "a.mp3", RATE), RATE) == pytest.approx(440, abs=3)  # as any player has it
+    assert capfd.readouterr() == ("", "")
+
+
+def sparse(path, frames: int, channels: int, rate: int):
+    """A wav file of zeros that takes no room on the disk."""
+    size = frames * channels * 2
+    head = [b"RF64", struct.pack("<I", 0xFFFFFFFF), b"WAVEds64", struct.pack("<IQQQI", 28, size + 72, size, frames, 0)]
+    head += [b"fmt ", struct.pack("<IHHIIHH", 16, 1, channels, rate, rate * channels * 2, channels * 2, 16)]
+    path.write_bytes(b"".join(head) + b"data" + struct.pack("<I", 0xFFFFFFFF))
+    os.truncate(path, path.stat().st_size + size)
+
+
+def test_files_larger_than_memory_are_not_read(tmp_path):
+    sparse(tmp_path / "channels.wav", 590 * 48_000, 1000, 48_000)  # 57 GB
+    sparse(tmp_path / "rate.wav", 590 * 10**9, 1, 10**9)
+    for name in ("channels", "rate"):
+        with pytest.raises(UnreadableSource, match=rf"{name}\.wav: .* samples of 1?0?0?0?.* are too many; resample"):
+            read_audio(tmp_path / f"{name}.wav", RATE)
+    sparse(tmp_path / "some.wav", 100 * 48_000, 12, 48_000)
+    tracemalloc.start()
+    with pytest.raises(UnreadableSource, match=r"some\.wav: is silent"):
+        read_audio(tmp_path / "some.wav", RATE)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100e6  # its channels are averaged as they come; all of them would be 230 MB
+
+
+@pytest.mark.parametrize("huge", [1e18, 1e300, 3e38])
+def test_samples_far_over_full_scale(tmp_path, huge):
+    """Finite, but what is worked out from them is not."""
+    sound = tone(1.0).astype(np.float64)
+    sound[5000] = huge
+    with pytest.raises(UnreadableSource, match=r"array of .*: holds samples of \de\+\d+, and full scale is 1; scale"):
+        read_audio((sound, RATE), RATE)
+    soundfile.write(tmp_path / "a.wav", sound, RATE, subtype="DOUBLE")
+    with pytest.raises(UnreadableSource, match=r"a\.wav: holds (samples of|NaN or infinite)"):
+        read_audio(tmp_path / "a.wav", RATE)
+    assert np.isfinite(read_audio((tone(1.0) * 2.0**31, RATE), 16_000)).all()
+
+
+@pytest.mark.parametrize(
+    ("source", "says"),
+    [
+        ((np.zeros((100, 0), np.float32), 100), r"array of shape \(100, 0\) at 100 Hz: samples must have shape"),
+        (([[1.0, 2.0], [3.0]], RATE), "not a source; give \\(samples, rate\\)"),
+        ((tone(1.0), np.inf), "at inf Hz: not a source"),
+        ((tone(1.0), np.nan), "at nan Hz: not a source"),
+        ((tone(1.0), 22_050.5), "at 22050.5 Hz: not a source"),
+        ((tone(1.0), 10**400), "not a source"),
+        ((tone(1.0), 10**10), r"at 1e\+10 Hz: not a source"),
+        ((tone(1.0), None), r"at \? Hz: not a source"),
+        ((np.broadcast_to(np.float32(0.1), (10**11,)), 10**9), "are too many; resample or cut it"),
+    ],
+)
+def test_odd_arrays(source, says):
+    with pytest.raises(UnreadableSource, match=says):
+        read_audio(source, RATE)
+
+
+def test_a_play_list_opens_no_other_file(tmp_path):
+    media(tmp_path / "secret.m4a", tone(1.0)[None], RATE)
+    for content in (
+        "ffconcat version 1.0\nfile secret.m4a\n",
+        f"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\n{tmp_path}/secret.m4a\n#EXT-X-ENDLIST\n",
+        f"v=0\no=- 0 0 IN IP4 127.0.0.1\nc=IN IP4 127.0.0.1\nm=audio 9 RTP/AVP 0\n{' ' * 99}",
+    ):
+        (tmp_path / "list.mp4").write_text(content)
+        with pytest.raises(UnreadableSource, match=r"list\.mp4: not readable as"):
+            read_audio(tmp_path / "list.mp4", RATE)
+        with pytest.raises(UnreadableSource, match=r"list\.mp4: not readable as"):
+            read_video(tmp_path / "list.mp4", 2)
+
+
 # Images
 
 
@@ -225,6 +397,14 @@ def test_images_of_every_format(tmp_path, suffix):
     image = read_image(path)
     assert image.mode == "RGB" and image.size == (60, 40)
     np.testing.assert_allclose(np.asarray(image)[10::20, 15::30], np.asarray(quarters())[10::20, 15::30], atol=4)
+
+
+def test_other_formats_are_not_opened(tmp_path, monkeypatch):
+    quarters().save(tmp_path / "a.eps")
+    (tmp_path / "a.eps").rename(tmp_path / "a.png")
+    monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript is asked"))
+    with pytest.raises(UnreadableSource, match=r"a\.png: not readable as an image \(cannot identify"):
+        read_image(tmp_path / "a.png")
 
 
 def test_every_kind_of_pixel_becomes_rgb():
@@ -267,8 +447,8 @@ def test_images_that_cannot_be_read_are_named(tmp_path, monkeypatch):
         with pytest.raises(UnreadableSource, match=says) as caught:
             read_image(source)
         assert "\n" not in str(caught.value)
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1_000)
-    with pytest.raises(UnreadableSource, match=r"whole\.png: more than 0 million pixels; make it smaller"):
+    monkeypatch.setattr(vision, "MAX_PIXELS", 1_000)
+    with pytest.raises(UnreadableSource, match=r"whole\.png: 60 x 40 pixels; make it smaller, at most 0 million"):
         read_image(tmp_path / "whole.png")
 
 

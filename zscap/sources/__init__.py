@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,7 +34,7 @@ class Found:
 
     Attributes:
         sources: files, none twice.
-        errors: of folders that hold nothing that was looked for.
+        errors: of folders that hold nothing that was looked for, or cannot be opened.
         notes: how many other files each folder holds.
     """
 
@@ -50,16 +51,17 @@ def find_sources(paths: Iterable[str | Path], kinds: Sequence[str] = ("audio",))
     """
     found = Found()
     for path in map(Path, paths):
-        if not path.is_dir():
+        if not os.path.isdir(path):
             found.sources.append(str(path))
             continue
-        files = sorted(file for file in path.rglob("*") if file.is_file())
+        closed = len(found.errors)
+        files = sorted(_files(path, found.errors))
         wanted = {file: _is_one_of(kinds, file) for file in files}
         found.sources += (str(file) for file in files if wanted[file])
         others = Counter(file.suffix.lower() or "no suffix" for file in files if not wanted[file])
         listed = ", ".join(suffix for suffix, _ in others.most_common(5)) + (", ..." if len(others) > 5 else "")
         number = f"{others.total()} other file{'s' * (others.total() != 1)}"
-        if not any(wanted.values()):
+        if not any(wanted.values()) and len(found.errors) == closed:
             among = f" among {number} ({listed})" if others else ""
             looked = " ".join(suffix for kind in kinds for suffix in SUFFIXES[kind])
             found.errors.append(
@@ -69,6 +71,16 @@ def find_sources(paths: Iterable[str | Path], kinds: Sequence[str] = ("audio",))
             found.notes.append(f"{path}: {number} left out ({listed})")
     found.sources = list(dict.fromkeys(found.sources))
     return found
+
+
+def _files(folder: Path, errors: list[UnreadableSource]) -> Iterator[Path]:
+    """The regular files below a folder; of folders that cannot be opened, errors."""
+
+    def refuse(error: OSError) -> None:
+        errors.append(UnreadableSource(f"{error.filename}: cannot be opened ({error.strerror}); check permissions"))
+
+    for parent, _, names in os.walk(folder, onerror=refuse):
+        yield from (Path(parent, name) for name in names if os.path.isfile(os.path.join(parent, name)))
 
 
 def _is_one_of(kinds: Sequence[str], file: Path) -> bool:

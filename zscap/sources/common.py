@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from PIL import Image
 
-from ..errors import UnreadableSource
+from ..errors import UnreadableSource, ZscapError
 
 if TYPE_CHECKING:
     from av.container import InputContainer
@@ -25,6 +29,13 @@ SUFFIXES = {
 }
 
 
+# All that FFmpeg may take a file for: it also knows play lists, which name other files.
+CONTAINERS = (
+    *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "m4v", "h264", "hevc", "ivf"),
+    *("wav", "w64", "aiff", "au", "caf", "flac", "ogg", "mp3", "aac", "asf", "ac3", "amr", "voc", "wv", "ape", "flv"),
+)
+
+
 def source_name(source: Source) -> str:
     """What messages and tables call a source: its path, or the shape of its samples or pixels."""
     if isinstance(source, Image.Image):
@@ -32,7 +43,11 @@ def source_name(source: Source) -> str:
     if are_frames(source):
         return f"video of {len(source)} frames"
     if isinstance(source, tuple) and len(source) == 2:
-        return f"array of shape {np.shape(source[0])} at {source[1]} Hz"
+        try:
+            rate = f"{float(source[1]):g}"
+        except (TypeError, ValueError, OverflowError):
+            rate = "?"
+        return f"array of shape {getattr(source[0], 'shape', '?')} at {rate} Hz"
     return str(source) if isinstance(source, (str, Path)) else f"{type(source).__name__} given as a source"
 
 
@@ -58,16 +73,42 @@ def are_frames(source: Source) -> bool:
 
 
 def check_file(path: str | Path, name: str, what: str) -> None:
-    """Raises UnreadableSource, which calls the source `name`, unless `path` is a file's."""
+    """Raises UnreadableSource, which calls the source `name`, unless `path` is a file's that may be read."""
     if not isinstance(path, (str, Path)):
         raise UnreadableSource(f"{name}: not a source of {what}; give a path, many of them in a list")
-    if not Path(path).is_file():
-        reason = "is a folder; name its files" if Path(path).is_dir() else "no such file; check the path"
+    try:
+        mode = os.stat(path).st_mode
+        reason = None if stat.S_ISREG(mode) else "is no regular file; copy what it gives into one"
+        if stat.S_ISDIR(mode):
+            reason = "is a folder; name its files"
+        elif reason is None:
+            open(path, "rb").close()
+    except FileNotFoundError:
+        reason = "no such file; check the path"
+    except (OSError, ValueError) as error:  # ValueError: the path holds a null character
+        reason = f"cannot be opened ({getattr(error, 'strerror', None) or error}); check path and permissions"
+    if reason is not None:
         raise UnreadableSource(f"{name}: {reason}")
+
+
+@contextmanager
+def reading_source(name: str, what: str, fix: str) -> Iterator[None]:
+    """Turns whatever a damaged file makes a library raise into UnreadableSource: one source must not end a run."""
+    try:
+        yield
+    except ZscapError:
+        raise
+    except MemoryError:
+        raise UnreadableSource(f"{name}: takes more memory than there is; give a smaller file") from None
+    except Exception as error:  # each library raises its own, Pillow and PyAV half a dozen kinds
+        reason = " ".join(str(getattr(error, "strerror", None) or error).split())[:200] or type(error).__name__
+        raise UnreadableSource(f"{name}: not readable as {what} ({reason}); give {fix}") from None
 
 
 def open_media(path: str | Path) -> InputContainer:
     """A media file, opened by FFmpeg, which may open no other file or address that it names."""
     import av  # late: 0.1 s
 
-    return av.open(f"file:{path}", options={"protocol_whitelist": "file"})  # file: - a name may hold a colon
+    options = {"protocol_whitelist": "file", "format_whitelist": ",".join(CONTAINERS)}
+    # file: - a name may hold a colon; the tags of old files may be in any encoding, and are not read.
+    return av.open(f"file:{path}", options=options, metadata_errors="ignore")

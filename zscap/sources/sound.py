@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from ..errors import UnreadableSource
-from .common import Source, are_frames, check_file, open_media, source_name
+from .common import Source, are_frames, check_file, open_media, reading_source, source_name
+
+if TYPE_CHECKING:
+    import av
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
+MAX_VALUES = 2**28  # of all channels together: ten minutes of eight at 48 kHz, or a gigabyte of one
+MAX_PEAK = 2.0**31  # what 32-bit integers reach; the spectra of far more overflow
 SILENCE = 1e-4  # peak of full scale 1, -80 dB: below the dither of a 14-bit recorder
 CANCELLED = 0.01  # of the loudest channel's peak: what coding leaves of channels that cancel each other
+BLOCK = 2**16  # frames that are read at a time
+
+# How the files begin that libsndfile reads. FFmpeg reads all others: libsndfile's mp3 decoder writes to stderr.
+LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd")
 
 
 def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndarray:
@@ -30,98 +42,126 @@ def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndar
         float32, shape (n,), full scale 1.
 
     Raises:
-        UnreadableSource: no such file, without sound, shorter than 0.1 s, longer than 10 min, not finite, or silent.
+        UnreadableSource: no such file, without sound, shorter than 0.1 s, longer than 10 min, too large, not finite,
+            or silent.
     """
     name = source_name(source)
-    given = isinstance(source, tuple) and not are_frames(source)
-    samples, source_rate = _given(source, name) if given else _file(source, name)
-    if not np.isfinite(samples).all():
-        raise UnreadableSource(f"{name}: holds NaN or infinite samples; every sample must be a finite number")
-    chosen = samples.mean(axis=1) if channel is None else samples[:, channel]
-    peaks = np.maximum(samples.max(axis=0), -samples.min(axis=0))
-    if peaks.max() < SILENCE:
-        raise UnreadableSource(f"{name}: is silent (peak under {SILENCE:g} of full scale); give a recording with sound")
-    if np.abs(chosen).max() < max(SILENCE, CANCELLED * peaks.max()):
-        chosen = samples[:, peaks.argmax()]
-    if source_rate == rate:
-        return chosen
-    import soxr
+    with reading_source(name, "audio", "wav, flac, ogg, mp3, m4a or mp4"):
+        chosen, peaks, source_rate = _mixed(_blocks(source, name), channel, name)
+        _check_duration(len(chosen) / source_rate, name)
+        if peaks.max() < SILENCE:
+            raise UnreadableSource(
+                f"{name}: is silent (peak under {SILENCE:g} of full scale); give a recording with sound"
+            )
+        if np.abs(chosen).max() < max(SILENCE, CANCELLED * peaks.max()):
+            chosen, _, _ = _mixed(_blocks(source, name), int(peaks.argmax()), name)
+        if source_rate == rate:
+            return chosen
+        import soxr  # late, as soundfile: pictures do without
 
-    return soxr.resample(chosen, source_rate, rate)
+        return soxr.resample(chosen, source_rate, rate)
 
 
 def has_sound(path: str | Path) -> bool:
     """Whether a media file has a track of sound; of one that cannot be opened, its reader will say why."""
-    import av
-
-    try:
-        with open_media(path) as container:
-            return bool(container.streams.audio)
-    except av.error.FFmpegError:
-        return True
+    with suppress(Exception), open_media(path) as container:
+        return bool(container.streams.audio)
+    return True
 
 
-def _file(path: str | Path, name: str) -> tuple[np.ndarray, int]:
-    check_file(path, name, "sound")
-    import soundfile  # late, as soxr: pictures do without
+def _mixed(
+    blocks: Iterable[tuple[np.ndarray, int]], channel: int | None, name: str
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """One channel or the mean of all, (n,), each channel's peak, (channels,), and the sampling rate."""
+    parts, peaks, rate = [np.empty(0, np.float32)], np.zeros(1), 1
+    for block, rate in blocks:  # noqa: B007
+        if not np.isfinite(block).all():
+            raise UnreadableSource(f"{name}: holds NaN or infinite samples; every sample must be a finite number")
+        peaks = np.maximum(peaks, np.abs(block).max(axis=0, initial=0))
+        if peaks.max() > MAX_PEAK:
+            raise UnreadableSource(f"{name}: holds samples of {peaks.max():.0e}, and full scale is 1; scale them down")
+        parts.append(block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel].astype(np.float32))
+    return np.concatenate(parts), peaks, rate
+
+
+def _blocks(source: Source, name: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Samples, (n, channels), with their rate, from start to end: of a long file, never all of them at once."""
+    if isinstance(source, tuple) and not are_frames(source):
+        yield _given(source, name)
+        return
+    check_file(source, name, "sound")
+    with open(source, "rb") as file:
+        start = file.read(4)
+    yield from (_sound_file if start in LIBSNDFILE else _track)(source, name)
+
+
+def _sound_file(path: str | Path, name: str) -> Iterator[tuple[np.ndarray, int]]:
+    import soundfile
 
     try:
         file = soundfile.SoundFile(path)
-    except (soundfile.LibsndfileError, TypeError):  # TypeError: .raw has no header
-        return _track(path, name)
-    try:
-        with file:
-            _check_duration(file.frames / file.samplerate, name)
-            return file.read(dtype="float32", always_2d=True), file.samplerate
-    except soundfile.LibsndfileError as error:
-        raise _unreadable(name, error.error_string) from None
+    except soundfile.LibsndfileError:  # wav and aiff may hold what only FFmpeg decodes
+        yield from _track(path, name)
+        return
+    with file:
+        _check_size(file.frames, file.channels, file.samplerate, name)
+        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+            yield block, file.samplerate
 
 
-def _track(path: str | Path, name: str) -> tuple[np.ndarray, int]:
+def _track(path: str | Path, name: str) -> Iterator[tuple[np.ndarray, int]]:
     """The first track of sound that FFmpeg finds in a file."""
     import av
 
-    blocks, count, rate = [], 0, 1
-    try:
-        with open_media(path) as container:
-            if not container.streams.audio:
-                raise UnreadableSource(f"{name}: holds no sound; give a recording, or a video with sound")
-            if container.duration:
-                _check_duration(container.duration / av.time_base, name)
-            resampler = av.AudioResampler(format="fltp")
-            for frame in chain(container.decode(audio=0), [None]):  # None: what the resampler still holds
-                for block in resampler.resample(frame):
-                    blocks.append(block.to_ndarray())
-                    count, rate = count + block.samples, block.sample_rate
-                if count > (MAX_SECONDS + 1) * rate:  # a file need not say how long it is
-                    break
-    except (av.error.FFmpegError, ValueError) as error:  # ValueError: the format changes midway
-        raise _unreadable(name, getattr(error, "strerror", error)) from None
-    _check_duration(count / rate, name)
-    return np.concatenate(blocks, axis=1).T, rate
+    with open_media(path) as container:
+        if not container.streams.audio:
+            raise UnreadableSource(f"{name}: holds no sound; give a recording, or a video with sound")
+        if container.duration:
+            _check_duration(container.duration / av.time_base, name)
+        resampler, count = av.AudioResampler(format="fltp"), 0
+        for frame in chain(_decoded(container), [None]):  # None: what the resampler still holds
+            for block in resampler.resample(frame):
+                yield block.to_ndarray().T, block.sample_rate
+                count += block.samples
+                _check_size(count, 1, block.sample_rate, name)  # a file need not say how long it is
 
 
-def _unreadable(name: str, reason: object) -> UnreadableSource:
-    return UnreadableSource(f"{name}: not readable as audio ({reason}); give wav, flac, ogg, mp3, m4a or mp4")
+def _decoded(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
+    """Without what is damaged, as any player has it."""
+    import av
+
+    for packet in container.demux(audio=0):
+        with suppress(av.error.InvalidDataError):
+            yield from packet.decode()
 
 
 def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
     try:
         samples, rate = np.asarray(source[0]), int(source[1])
-        if len(source) != 2 or samples.dtype.kind not in "iuf" or rate <= 0:
+        if len(source) != 2 or samples.dtype.kind not in "iuf" or rate != source[1] or not 0 < rate < 2**31:
             raise ValueError
-    except (TypeError, ValueError, IndexError):
+    except (TypeError, ValueError, IndexError, OverflowError):
         raise UnreadableSource(
             f"{name}: not a source; give (samples, rate): numbers and their sampling rate in Hz"
         ) from None
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and samples.shape[0] < samples.shape[1]):
+    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 0 < samples.shape[1] <= samples.shape[0]):
         raise UnreadableSource(f"{name}: samples must have shape (n,) or (n, channels); transpose them")
-    _check_duration(len(samples) / rate, name)
+    samples = samples[:, None] if samples.ndim == 1 else samples
+    _check_size(*samples.shape, rate, name)
     if samples.dtype.kind in "iu":
         if samples.dtype not in (np.int16, np.int32):
             raise UnreadableSource(f"{name}: {samples.dtype} samples; give floats of full scale 1, int16 or int32")
         samples = samples / -float(np.iinfo(samples.dtype).min)
-    return samples.reshape(len(samples), -1).astype(np.float32), rate
+    return samples, rate
+
+
+def _check_size(frames: int, channels: int, rate: int, name: str) -> None:
+    if frames / rate > MAX_SECONDS + 1:  # some coders add a little
+        _check_duration(frames / rate, name)
+    if frames * channels > MAX_VALUES:
+        raise UnreadableSource(
+            f"{name}: {frames} samples of {channels} channels at {rate} Hz are too many; resample or cut it"
+        )
 
 
 def _check_duration(seconds: float, name: str) -> None:

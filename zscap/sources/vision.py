@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
-import struct
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import UnreadableSource
-from .common import Source, are_frames, check_file, is_video_file, open_media, source_name
+from .common import Source, are_frames, check_file, is_video_file, open_media, reading_source, source_name
 
 if TYPE_CHECKING:
     import av
 
 MAX_ASPECT = 100  # of an image: made as high as a network wants it, a line of pixels would fill the memory
+MAX_PIXELS = 2**27  # of an image, the largest photographs; unpacked and turned it takes up to 1.5 GB
+MAX_FRAME_PIXELS = 2**25  # of a video's frame, 8K; ten of them take 1 GB
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would hand PostScript to Ghostscript
 
 
 def read_image(source: str | Path | Image.Image) -> Image.Image:
@@ -30,14 +33,16 @@ def read_image(source: str | Path | Image.Image) -> Image.Image:
     name = source_name(source)
     if not isinstance(source, Image.Image):
         check_file(source, name, "an image")
-    try:
-        with nullcontext(source) if isinstance(source, Image.Image) else Image.open(source) as image:
+    with reading_source(name, "an image", "a whole png, jpeg or webp"), catch_warnings():
+        simplefilter("ignore")  # of sizes, which are checked here, and of what Pillow finds in damaged files
+        given = nullcontext(source) if isinstance(source, Image.Image) else Image.open(source, formats=FORMATS)
+        with given as image:
+            if image.width * image.height > MAX_PIXELS:
+                size = f"{image.width} x {image.height}"
+                raise UnreadableSource(
+                    f"{name}: {size} pixels; make it smaller, at most {MAX_PIXELS / 1e6:.0f} million"
+                )
             upright = _in_colour(ImageOps.exif_transpose(image))
-    except Image.DecompressionBombError:
-        limit = 2 * Image.MAX_IMAGE_PIXELS
-        raise UnreadableSource(f"{name}: more than {limit // 10**6} million pixels; make it smaller") from None
-    except (OSError, SyntaxError, ValueError, struct.error) as error:  # Pillow raises each for one fault or another
-        raise UnreadableSource(f"{name}: not readable as an image ({error}); give a whole png, jpeg or webp") from None
     if max(upright.size) >= MAX_ASPECT * min(upright.size):
         size = f"{upright.width} x {upright.height}"
         raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")
@@ -61,21 +66,14 @@ def read_video(path: str | Path, frames: int) -> list[Image.Image]:
     """
     name = source_name(path)
     check_file(path, name, "a video")
-    import av
-
-    try:
-        with open_media(path) as container:
-            if not container.streams.video:
-                raise UnreadableSource(f"{name}: holds no video; give a file with moving pictures")
-            times, keys = _frame_times(container)
-            if not times:
-                raise UnreadableSource(f"{name}: holds no frames; give a whole video")
-            wanted = [times[index] for index in _evenly(len(times), frames)]
-            images = list(_frames_at(container, wanted, keys))
-    except av.error.FFmpegError as error:
-        raise UnreadableSource(
-            f"{name}: not readable as a video ({error.strerror}); give a whole mp4, webm, mkv, mov or avi"
-        ) from None
+    with reading_source(name, "a video", "a whole mp4, webm, mkv, mov or avi"), open_media(path) as container:
+        if not container.streams.video:
+            raise UnreadableSource(f"{name}: holds no video; give a file with moving pictures")
+        times, keys = _frame_times(container)
+        if not times:
+            raise UnreadableSource(f"{name}: holds no frames; give a whole video")
+        wanted = [times[index] for index in _evenly(len(times), frames)]
+        images = list(_frames_at(container, wanted, keys))
     if len(images) < len(wanted):
         raise UnreadableSource(f"{name}: cut off before its last frame; give the whole file")
     return images
@@ -121,6 +119,7 @@ def _frames_at(container: av.container.InputContainer, wanted: list[int], keys: 
     """The frames shown at the wanted times, which rise; fewer where the file ends before."""
     stream = container.streams.video[0]
     stream.thread_type = "AUTO"
+    _check_size(stream)
     frame = None
     for time in wanted:
         key = keys[bisect_right(keys, time) - 1]
@@ -131,11 +130,18 @@ def _frames_at(container: av.container.InputContainer, wanted: list[int], keys: 
             frame = next(decoder, None)
             if frame is None:
                 return
+        _check_size(frame)
         yield frame.to_image().rotate(frame.rotation, expand=True)
 
 
+def _check_size(seen: av.VideoStream | av.VideoFrame) -> None:
+    if seen.width * seen.height > MAX_FRAME_PIXELS:
+        raise ValueError(f"{seen.width} x {seen.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million")
+
+
 def _is_shown(packet: av.Packet) -> bool:
-    return packet.size > 0 and not packet.is_discard  # the last packet is empty; cut material is to be discarded
+    # The last packet is empty; cut material is to be discarded.
+    return packet.size > 0 and not packet.is_discard and _time(packet) is not None
 
 
 def _time(timed: av.Packet | av.VideoFrame) -> int:
