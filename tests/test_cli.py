@@ -95,7 +95,7 @@ def test_bad_inputs_get_a_line_each_and_cost_no_other(run, tmp_path):
         (["--set", "max_new_tokens=1000"], "max_new_tokens=1000"),
         (["--device", "tpu"], "device 'tpu'"),
         (["--out", "/"], "/: is no regular file"),
-        (["--out", "/dev/null/captions.jsonl"], "cannot be written"),
+        (["--out", "/dev/null/captions.jsonl"], "lies in a file, which is no folder"),
         (["--out", str(CLIPS[0])], "is one of the files to read; choose another --out"),
         (["--out", "/dev/full"], "is no regular file; choose another --out"),
     ],
@@ -242,7 +242,7 @@ def test_options_are_listed_with_value_rule_and_meaning(run):
         assert status == 0 and section in out
         for option in dataclasses.fields(kind):
             assert f"\n  {option.name} = {json.dumps(option.default)}" in section
-    assert "beam_size = 1 hypotheses of each source; 1 is greedy decoding (at least 1)" in words
+    assert "beam_size = 1 hypotheses of each source; 1 is greedy decoding (at least 1 and at most 100)" in words
     assert "('scores' or 'losses')" in words and "(true or false)" in words
     _, out, _ = run("options", "embedded")
     assert "\n  min_p = 0.0005 " in out and out.startswith("embedded: Gradient steering")
@@ -264,3 +264,65 @@ def test_what_needs_no_network_answers_at_once(command):
     slow = {"torch", "transformers", "pandas", "numpy", "scipy", "sklearn", "huggingface_hub", "pooch", "av", "PIL"}
     assert not slow & {line.split("|")[-1].strip() for line in done.stderr.splitlines()}
     assert ("embeded" in done.stderr) == (done.returncode == 1)
+
+
+def test_names_with_line_breaks_stay_in_one_line(run, tmp_path):
+    odd = tmp_path / "two\nlines\t\x1b[31m.flac"
+    odd.write_bytes(CLIPS[0].read_bytes())
+    status, out, err = run("caption", odd, tmp_path / "no\nwhere.wav", *QUICK)
+    assert status == 1
+    (line,) = out.splitlines()
+    assert line.startswith(f"{tmp_path}/two\\nlines\\t\\x1b[31m.flac\t")
+    assert err == f"zscap: {tmp_path}/no\\nwhere.wav: no such file; check the path\n"
+
+
+def test_a_closed_pipe_a_full_disk_and_letters_that_stdout_lacks(tmp_path):
+    clip = tmp_path / "é.flac"
+    clip.write_bytes(CLIPS[0].read_bytes())
+    command = [sys.executable, "-m", "zscap", "caption", str(clip), *QUICK]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (1, "zscap: stdout: cannot be written (No space left on device)\n")
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "Traceback" not in done.stderr
+    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    assert done.stdout.startswith(str(tmp_path).encode() + b"/\\xe9.flac\t") and done.stderr == b""
+
+
+def test_options_that_are_no_values(run):
+    for value, says in (
+        ("seed=" + 5000 * "9", "must be a whole number"),
+        ("keywords=" + 10**5 * "[", "must be a list of texts"),
+        ("prompt=\udcff", "must be a text of UTF-8"),
+        ("forbidden_tokens=[1000000]", "leave out 1000000"),
+        ("step_size=1e300", "must be greater than 0, from 1e-6 to 1e6"),
+    ):
+        status, out, err = run("caption", CLIPS[0], "--set", value)
+        assert status == 1 and out == "" and says in err and len(err.splitlines()) == 1 and len(err) < 300
+    status, out, err = run("caption", CLIPS[0], "--device", "cpu:x")
+    assert status == 1 and "device 'cpu:x'" in err and len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("a.csv", b"index,mid,display_name\n0,/m/1,\n1,/m/2,NA\n2,/m/3,7\n", None),
+        ("b.csv", b"a,b\n1,2\n", "no keywords can be read"),
+        ("c.txt", b"\xff\xfe", "no keywords can be read"),
+        ("d.txt", b"\n".join(b"%d" % n for n in range(10_001)), "holds 10001 names; give 1 to 10,000"),
+        ("e.txt", b"dog\n" * 2**21, "more than 4194304 bytes"),
+        ("f.csv", b'display_name\n"' + 200_000 * b"a" + b'"\n', "field larger than field limit"),
+    ],
+)
+def test_files_of_keywords(tmp_path, name, content, says):
+    (tmp_path / name).write_bytes(content)
+    if says is None:
+        assert zscap.keywords.read_keywords(tmp_path / name) == ("NA", "7")
+        return
+    with pytest.raises(zscap.InvalidData, match=says) as caught:
+        zscap.keywords.read_keywords(tmp_path / name)
+    assert "\n" not in str(caught.value)
+    with pytest.raises(zscap.InvalidData, match="no regular file"):
+        zscap.keywords.read_keywords("/dev/zero")

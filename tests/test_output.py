@@ -5,6 +5,8 @@ import json
 import os
 import re
 import resource
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -23,11 +25,11 @@ FORMATS = ["jsonl", "csv"]
 
 def write(path: Path, *captions: Caption, settings: dict = SETTINGS) -> list[str]:
     """What a run does; gives the sources that were left to it."""
-    output = Output(path, settings)
-    remaining = output.remaining([caption.source for caption in captions])
-    for caption in captions:
-        if caption.source in remaining:
-            output.write(caption)
+    with Output(path, settings) as output:
+        remaining = output.remaining([caption.source for caption in captions])
+        for caption in captions:
+            if caption.source in remaining:
+                output.write(caption)
     return remaining
 
 
@@ -148,16 +150,47 @@ def test_an_output_that_is_an_input_or_no_file_is_refused(tmp_path):
     for path in (Path("/dev/full"), tmp_path):
         with pytest.raises(UnwritableOutput, match=f"{path}: is no regular file; choose another --out"):
             Output(path, SETTINGS)
-    with pytest.raises(UnwritableOutput, match=r"cannot be written \(Not a directory\)"):
+    with pytest.raises(UnwritableOutput, match="lies in a file, which is no folder; choose another --out"):
         Output(clip / "a.csv", SETTINGS)
     with pytest.raises(UnwritableOutput, match=r"cannot be written \(File name too long\)"):
         Output(tmp_path / ("a" * 300), SETTINGS)
 
 
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_two_runs_at_once(tmp_path, suffix):
+    path, other = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    other.symlink_to(path)
+    code = f"""
+import sys
+from pathlib import Path
+from zscap.output import Output
+with Output(Path({str(other)!r}), {SETTINGS}):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert holder.stdout.readline() == b"locked\n"
+    with pytest.raises(UnwritableOutput, match=f"process {holder.pid} on .* is writing it; wait, or choose another"):
+        write(path, GOOD)
+    assert not path.exists()
+    holder.kill()
+    holder.communicate()
+    write(path, GOOD)  # the lock of a killed run is nobody's
+    assert len(rows(path)) == 1
+    assert sorted(os.listdir(tmp_path)) == [path.name, other.name]
+
+
+def test_a_refused_file_is_not_locked(tmp_path):
+    (tmp_path / "a.csv").write_text("my notes")
+    with pytest.raises(UnwritableOutput, match="is not a caption of zscap"):
+        write(tmp_path / "a.csv", GOOD)
+    assert os.listdir(tmp_path) == ["a.csv"]
+
+
 def test_the_folder_is_made_and_no_file_before_the_first_row(tmp_path):
-    output = Output(tmp_path / "new" / "folder" / "a.csv", SETTINGS)
-    assert output.path.parent.is_dir() and not output.path.exists()
-    output.write(GOOD)
+    with Output(tmp_path / "new" / "folder" / "a.csv", SETTINGS) as output:
+        assert output.path.parent.is_dir() and not output.path.exists()
+        output.write(GOOD)
     assert len(rows(output.path)) == 1
 
 

@@ -9,12 +9,13 @@ import os
 import shutil
 import sys
 import textwrap
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from .errors import InvalidOption, UnknownPreset, ZscapError, suggestion
+from .errors import InvalidOption, UnknownPreset, ZscapError, one_line, suggestion
 from .options import DecodingOptions
 
 # Only what every command needs is imported here: a wrong option is said at once, not after torch's seconds.
@@ -87,23 +88,24 @@ def caption(
         }
         output = Output(out, settings, sources if keywords is None else [*sources, keywords])
         sources = output.remaining(sources)
-    made_captions = ()
-    if sources:  # loading takes seconds
-        captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
-        made_captions = captioner.stream(sources)
-    for line in (*found.notes, *found.errors):
-        _complain(line)
-    failed = len(found.errors)
-    with tqdm(total=len(sources), unit="clip", disable=None) as bar:  # None: no bar unless stderr is a terminal
-        for made in made_captions:
-            bar.update()
-            if made.error is not None:
-                failed += 1
-                tqdm.write(f"zscap: {made.error}", file=sys.stderr)
-            if output is not None:
-                output.write(made)
-            elif made.error is None:
-                tqdm.write(f"{made.source}\t{made.text}", file=sys.stdout)
+    with output or nullcontext():
+        made_captions = ()
+        if sources:  # loading takes seconds
+            captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
+            made_captions = captioner.stream(sources)
+        for line in (*found.notes, *found.errors):
+            _complain(line)
+        failed = len(found.errors)
+        with tqdm(total=len(sources), unit="clip", disable=None) as bar:  # None: no bar unless stderr is a terminal
+            for made in made_captions:
+                bar.update()
+                if made.error is not None:
+                    failed += 1
+                    tqdm.write(f"zscap: {made.error}", file=sys.stderr)
+                if output is not None:
+                    output.write(made)
+                elif made.error is None:
+                    tqdm.write(one_line(made.source) + "\t" + one_line(made.text), file=sys.stdout)
     if output is not None:
         captioned = len(sources) + len(found.errors) - failed
         there = len(found.sources) - len(sources)
@@ -146,18 +148,20 @@ def list_options(
 
 
 @app.command()
-def fetch(name: Annotated[str, typer.Argument(help="A preset, or a data set: audibility, audioset.")]) -> None:
+def fetch(
+    name: Annotated[str, typer.Argument(help="A preset, or a data set: audibility, audioset.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Read every file whole, compare checksums, replace what is damaged.")
+    ] = False,
+) -> None:
     """Download a data set, or what a preset needs from the model hub."""
     from . import data
-    from .preset.load import downloads
     from .preset.load import fetch as fetch_weights
 
     if name in data.DATASETS:
-        typer.echo(data.fetch(name))
+        typer.echo(data.fetch(name))  # which checks in any case
     else:
-        missing = [weights.description for weights in downloads(name)]
-        typer.echo("\n".join(missing) or f"{name}: nothing to download")
-        fetch_weights(name)
+        fetch_weights(name, check=check, say=typer.echo)
 
 
 def _change(text: str, options: type[DecodingOptions]) -> tuple[str, object]:
@@ -194,15 +198,22 @@ def _described(options: DecodingOptions) -> list[str]:
 
 
 def _complain(message: object) -> None:
-    print(f"zscap: {message}", file=sys.stderr)
+    print(f"zscap: {one_line(str(message))}", file=sys.stderr)
 
 
 def main() -> None:
     """Entry point: an error made by the user is one line on stderr and exit status 1."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    sys.stdout.reconfigure(errors="surrogateescape")  # names of files may be no UTF-8
+    # Names of files may be no UTF-8, or in letters that the terminal lacks; a caption is said as soon as it is made.
+    known = "surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "backslashreplace"
+    sys.stdout.reconfigure(errors=known, line_buffering=True)
     try:
         app()
     except ZscapError as error:
         _complain(error)
         sys.exit(1)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        _complain(f"stdout: cannot be written ({error.strerror})")
+        os._exit(1)  # the interpreter would try again, and fail with a traceback

@@ -1,7 +1,13 @@
 """Errors named for the user's mistake. Each message is one line: the value, the rule, the fix."""
 
 import difflib
+import re
 from collections.abc import Collection
+
+
+def one_line(text: str) -> str:
+    """A text with its control characters escaped: a file's name may hold line breaks, or commands to a terminal."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
 
 
 def suggestion(name: str, known: Collection[str]) -> str:
@@ -12,6 +18,9 @@ def suggestion(name: str, known: Collection[str]) -> str:
 
 class ZscapError(Exception):
     """Base of every error that zscap raises on purpose."""
+
+    def __init__(self, message: str):
+        super().__init__(one_line(message))
 
 
 class UnreadableSource(ZscapError):

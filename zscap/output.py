@@ -6,11 +6,14 @@ import csv
 import io
 import json
 import os
+import platform
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
+
+from filelock import FileLock, Timeout
 
 from .errors import UnwritableOutput
 
@@ -31,11 +34,13 @@ class Output:
         inputs: files that are read, which the output must not be.
 
     Raises:
-        UnwritableOutput: the file cannot be written, is an input, or holds anything but captions of these settings.
+        UnwritableOutput: the file cannot be written, is an input, holds anything but captions of these settings, or
+            another run is writing it: until `close`, which leaving a `with` block calls, no other one may.
     """
 
     def __init__(self, path: Path, settings: dict, inputs: Iterable[str | Path] = ()):
         self.path = path
+        self._file = Path(os.path.realpath(path))  # a link stays one
         self.is_table = path.suffix.lower() == ".csv"
         # As they will be read again: JSON knows no tuples, and the cells of a table are texts.
         self.settings = {name: _cell(value) if self.is_table else _plain(value) for name, value in settings.items()}
@@ -44,13 +49,29 @@ class Output:
         self._failed: set[str] = set()
         with self._named():
             self._check(inputs)
-            if not path.parent.exists():
-                path.parent.mkdir(parents=True)
-            is_new = not path.exists()
-            path.open("a").close()  # proves that it can be written
-            self._read(path.read_bytes().decode(*TEXT))
-            if is_new:
-                path.unlink()
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            self._lock = self._locked()
+        try:
+            with self._named():
+                is_new = not self._file.exists()
+                self._file.open("a").close()  # proves that it can be written
+                self._read(self._file.read_bytes().decode(*TEXT))
+                if is_new:
+                    self._file.unlink()
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let other runs have the file."""
+        Path(self._lock.lock_file).unlink(missing_ok=True)
+        self._lock.release()
 
     def remaining(self, sources: Iterable[str]) -> list[str]:
         """Those without a caption; failed ones are tried again."""
@@ -75,7 +96,7 @@ class Output:
                 self._replace(self.header + "".join(self._records.values()))
             self._failed, self._is_cut = set(), False
             self._records[made.source] = record
-            with self.path.open("ab") as file:
+            with self._file.open("ab") as file:
                 file.write(record.encode(*TEXT))
 
     @contextmanager
@@ -86,14 +107,16 @@ class Output:
             raise UnwritableOutput(f"{self.path}: cannot be written ({error.strerror}); choose another --out") from None
 
     def _check(self, inputs: Iterable[str | Path]) -> None:
-        reason, exists = None, self.path.exists()
-        if exists and not self.path.is_file():
+        reason, exists = None, self._file.exists()
+        if exists and not self._file.is_file():
             reason = "is no regular file"
-        elif exists and not self.path.stat().st_mode & 0o222:  # the superuser could write it all the same
+        elif self._file.parent.exists() and not self._file.parent.is_dir():
+            reason = "lies in a file, which is no folder"
+        elif exists and not self._file.stat().st_mode & 0o222:  # the superuser could write it all the same
             reason = "is write-protected"
         for file in inputs:
-            if os.path.realpath(file) == os.path.realpath(self.path) or (
-                exists and os.path.exists(file) and self.path.samefile(file)
+            if os.path.realpath(file) == str(self._file) or (
+                exists and os.path.exists(file) and self._file.samefile(file)
             ):
                 reason = "is one of the files to read"
         if reason is not None:
@@ -152,14 +175,30 @@ class Output:
         row = {name: value for name, value in row.items() if name != "error" or value is not None}
         return json.dumps(row | self.settings) + "\n"
 
+    def _beside(self, suffix: str) -> Path:
+        """A file of zscap's own in the same folder."""
+        return self._file.with_name(f".{self._file.name}.zscap-{suffix}")
+
+    def _locked(self) -> FileLock:
+        """The lock of the file; when a run is killed, the system takes it back."""
+        lock = FileLock(self._beside("lock"))
+        holder = Path(lock.lock_file)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise UnwritableOutput(
+                f"{self.path}: {holder.read_text() or 'another run'} is writing it; wait, or choose another --out"
+            ) from None
+        holder.write_text(f"process {os.getpid()} on {platform.node()}")
+        return lock
+
     def _replace(self, text: str) -> None:
         """Write the file anew, whole or not at all."""
-        real = Path(os.path.realpath(self.path))
-        new = real.with_name(f".{real.name}.new")
+        new = self._beside("new")
         new.write_bytes(text.encode(*TEXT))
-        if real.exists():
-            shutil.copymode(real, new)
-        new.replace(real)
+        if self._file.exists():
+            shutil.copymode(self._file, new)
+        new.replace(self._file)
 
 
 def _parsed(record: str) -> dict:

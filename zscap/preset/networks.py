@@ -53,10 +53,10 @@ def put_together(
 
 
 def _check_device(device: str) -> None:
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.partition(":")[0], False):
-        have = ", ".join(name for name, available in there.items() if available)
-        raise InvalidOption(f"device {device!r}: not on this machine; choose from {have}")
+    counts = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    there = [name for kind, count in counts.items() if count for name in (kind, *(f"{kind}:{n}" for n in range(count)))]
+    if device not in there:
+        raise InvalidOption(f"device {device!r}: not on this machine; choose from {', '.join(there)}")
 
 
 def _dtype(name: str) -> torch.dtype:
