@@ -6,6 +6,7 @@ import tiny
 import torch
 
 import zscap
+from zscap.guidance import steering
 from zscap.options import DecodingOptions
 
 SOURCES = [f"clip {number}" for number in range(5)]
@@ -245,3 +246,53 @@ def test_without_the_matchers_weight_the_classifier_still_counts(language_model,
     both = zscap.Captioner(language_model, **guides, options=options)
     assert [c.tokens for c in both(sources, matching_scale=0)] == [c.tokens for c in alone]
     assert [c.tokens for c in both(sources)] != [c.tokens for c in alone]
+
+
+class Sometimes(tiny.HashMatcher):
+    """A matcher that gives no numbers for what has a word in it."""
+
+    def __init__(self, word: str):
+        super().__init__()
+        self.word = word
+
+    def _encode(self, names):
+        rows = super()._encode(names)
+        rows[[self.word in name for name in names]] = torch.nan
+        return rows
+
+
+def test_what_gives_no_numbers_is_named(language_model):
+    """Never a caption of whatever was left, nor a matching of NaN."""
+    options = zscap.SteeringOptions(num_candidates=40)
+    sound, broken = zscap.Captioner(language_model, matcher=Sometimes("broken"), options=options)(["clip", "broken"])
+    assert sound.text and sound.error is None
+    says = "the matcher gives no finite numbers; get its weights again, or in low precision take float32"
+    assert str(broken.error) == f"broken: {says}"
+    with pytest.raises(zscap.MissingWeights, match=f"'.*': {says}"):  # no source is to blame
+        zscap.Captioner(language_model, matcher=Sometimes("text"), options=options)("clip")
+    with pytest.raises(zscap.MissingWeights, match="the matcher gives no finite numbers"):
+        zscap.Captioner(language_model, matcher=Sometimes("text"), options=options)("clip", num_previewed=40)
+    with pytest.raises(zscap.MissingWeights, match="'rain': the matcher gives no finite numbers"):
+        keywords = {"num_keywords": 1, "keywords": ("rain", "dog")}
+        zscap.Captioner(language_model, matcher=Sometimes("rain"), options=options)("clip", **keywords)
+    classifier = tiny.HashClassifier()
+    classifier.probability = lambda texts: torch.full((len(texts),), torch.nan)
+    with pytest.raises(zscap.MissingWeights, match="the classifier gives no finite numbers"):
+        zscap.Captioner(language_model, classifier=classifier, options=options)("clip")
+
+
+def test_guidance_that_overflows_names_an_option(language_model, monkeypatch):
+    captioner = make_captioner(language_model)
+    monkeypatch.setattr(steering, "_scaled", lambda gradient, power: gradient * torch.inf)
+    made = captioner(["clip", "other"], step_size=1e5)
+    says = "step_size=100000.0: guidance of clip gives no finite numbers; go nearer to 0.3"
+    assert str(made[0].error) == says and isinstance(made[0].error, zscap.InvalidOption)
+    assert "guidance of other" in str(made[1].error)
+
+
+def test_a_language_model_that_gives_no_numbers_is_named(tmp_path):
+    broken = tiny.language_model(tmp_path)
+    broken.model.transformer.ln_f.weight.data[0] = torch.nan  # after it was read, which checks it
+    says = "clip: the language model gives no finite numbers; get its weights again, or in low precision take float32"
+    with pytest.raises(zscap.MissingWeights, match=says):
+        make_captioner(broken)("clip")

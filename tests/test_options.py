@@ -6,7 +6,7 @@ import pytest
 
 from zscap import InvalidOption, MagicOptions, ProximalOptions, SteeringOptions
 from zscap import options as options_module
-from zscap.options import DecodingOptions
+from zscap.options import DecodingOptions, most_unusual
 
 CONTRACT = {
     "prompt": "Audio of a",
@@ -54,6 +54,16 @@ def test_defaults_are_the_released_settings():
         ({"forbidden_tokens": (-1,)}, r"forbidden_tokens=\(-1,\): must be token ids"),
         ({"forbidden_tokens": "abc"}, r"forbidden_tokens='abc': must be a list of whole numbers"),
         ({"beam_sise": 2}, r"unknown option 'beam_sise' of SteeringOptions: did you mean 'beam_size'\?"),
+        ({"gradient_norm_power": 10}, r"gradient_norm_power=10.0: must be at least 0 and at most 2, e.g. 0.9"),
+        ({"step_size": 1e300}, r"step_size=1e\+300: must be greater than 0, from 1e-6 to 1e6"),
+        ({"start_penalty": 5e-324}, r"start_penalty=5e-324: must be greater than 0, from 1e-6 to 1e6"),
+        ({"beam_size": 10**30}, r"beam_size=10{30}: must be at least 1 and at most 100"),
+        ({"num_drafts": 10**30}, r"num_drafts=.*: must be at least 1 and at most 1,000"),
+        ({"seed": 18446744073709}, r"seed=18446744073709: must be at least 0 and at most 4,294,967,295"),
+        ({"seed": 10**5000}, r"seed=a number of too many digits: must be at least 0"),
+        ({"prompt": "\udcff"}, r"prompt='\\udcff': must be a text of UTF-8"),
+        ({"keywords": ["\udcff"]}, r"keywords=\['\\udcff'\]: must be a list of texts"),
+        ({"combine": 10**6 * "x"}, r"combine='x{59}...x{9}': must be"),
         ({"xyz": 2}, r"unknown option 'xyz' of SteeringOptions: choose from prompt, "),
     ],
 )
@@ -75,6 +85,8 @@ def test_values_convert_where_nothing_is_lost():
         ("prompt", "5", "5"),
         ("beam_size", "3", 3),
         ("step_size", "1e-1", 0.1),
+        ("step_size", ".5", 0.5),
+        ("beam_size", "+3", 3),
         ("prompt_in_text", "False", False),
         ("forbidden_tokens", "[1, 2]", (1, 2)),
         ("combine", "losses", "losses"),
@@ -85,9 +97,23 @@ def test_options_as_text(name, text, value):
     assert getattr(SteeringOptions(**{name: parsed}), name) == value
 
 
-def test_text_that_is_no_value_is_refused():
-    with pytest.raises(InvalidOption, match="beam_size=many: must be a whole number"):
-        SteeringOptions.parse("beam_size", "many")
+@pytest.mark.parametrize(
+    ("name", "text", "says"),
+    [
+        ("beam_size", "many", "beam_size=many: must be a whole number"),
+        ("seed", "9" * 5000, r"seed=9{59}\.\.\.9{9}: must be a whole number"),
+        ("forbidden_tokens", "[" * 100_000, r"forbidden_tokens=\[+\.\.\.\[+: must be a list of whole numbers"),
+    ],
+)
+def test_text_that_is_no_value_is_refused(name, text, says):
+    with pytest.raises(InvalidOption, match=says):
+        SteeringOptions.parse(name, text)
+
+
+def test_what_may_be_to_blame_is_named():
+    assert most_unusual(SteeringOptions(step_size=1e6, kl_scale=2.0)) == ("step_size", 1e6, 0.3)
+    assert most_unusual(ProximalOptions(kappa=1e-6)) == ("kappa", 1e-6, 0.6)
+    assert most_unusual(MagicOptions(beta=0, end_penalty=1e6))[0] in ("beta", "end_penalty")
 
 
 @pytest.mark.parametrize("kind", [DecodingOptions, SteeringOptions, ProximalOptions, MagicOptions])

@@ -17,8 +17,8 @@ from .guidance import Proposal, guide
 from .guidance.penalties import plausible
 from .keywords import Keywords, default_keywords, prompt_with
 from .language_models.causal import LanguageModel, State
-from .options import DecodingOptions, SteeringOptions
-from .roles import Classifier, Matcher
+from .options import DecodingOptions, SteeringOptions, most_unusual
+from .roles import NO_NUMBERS, Classifier, Matcher, finite
 from .scoring import CandidateScorer, Scorer
 from .search import BeamSearch, Hypothesis, Task
 from .sources import Source, source_name
@@ -174,17 +174,29 @@ class Captioner:
         state: State | None = None
         while (newcomers := list(islice(tasks, self.batch_size - len(search.beams)))) or search.rows:
             search.begin(newcomers)  # a task with an error ends at once
-            if search.rows:
+            rows = search.rows
+            if rows:
                 states = [state, *(task.state for task in newcomers)]
                 state = State.joined([each for each in states if each is not None])
                 textless = self._textless(state)
-                proposal = self._propose(state, search.rows, textless, options)
+                proposal = self._propose(state, rows, textless, options)
                 log_p = guide(options, proposal).masked_fill(textless, -torch.inf)
                 if watch is not None:
                     pieces = self.language_model.pieces
                     watch.append(Step(proposal.scorer.texts, proposal.log_p, log_p, proposal.iterations, pieces))
                 state = search.advance(state, proposal.cache, log_p, proposal.log_p)
-            yield from search.ended()
+            for task, beam in search.ended():
+                if not beam and task.error is None:  # the search drops what is no number
+                    task = replace(task, error=self._no_numbers(task, rows, proposal, options))
+                yield task, beam
+
+    def _no_numbers(self, task: Task, rows: list[tuple], proposal: Proposal, options: DecodingOptions) -> ZscapError:
+        """Why a task has no token whose guided probability is a number."""
+        ours = torch.tensor([each is task for each, _ in rows])
+        if not proposal.log_p[ours.to(proposal.log_p.device)].isfinite().any():
+            return MissingWeights(f"{task.source}: {NO_NUMBERS.format('language model')}")
+        name, value, usual = most_unusual(options)
+        return InvalidOption(f"{name}={value}: guidance of {task.source} gives no finite numbers; go nearer to {usual}")
 
     def _propose(
         self, state: State, rows: list[tuple[Task, tuple[int, ...]]], textless: Tensor, options: DecodingOptions
@@ -209,9 +221,6 @@ class Captioner:
         """The hypothesis of a beam whose text, without the prompt, fits its source best; scored as a caption."""
         if task.error is not None:
             return Caption(task.source, error=task.error)
-        if not beam:
-            reason = "the language model's probabilities are not numbers; its weights are damaged, get them again"
-            return Caption(task.source, task.prompt, error=MissingWeights(f"{task.source}: {reason}"))
         continuations = [self.language_model.continuation(task.prompt, hypothesis.tokens) for hypothesis in beam]
         best = 0
         if self.matcher is not None and options.uses_matcher and len(beam) > 1:
@@ -224,7 +233,10 @@ class Captioner:
 
     def _encode(self, source: Source) -> Tensor | None:
         """The source's embedding, shape = (d,); None without a matcher."""
-        return None if self.matcher is None else self.matcher.encode_source([source])[0].to(self.language_model.device)
+        if self.matcher is None:
+            return None
+        embedding = finite(self.matcher.encode_source([source])[0], "matcher", source_name(source))
+        return embedding.to(self.language_model.device)
 
     def _scored(self, caption: Caption, embedding: Tensor | None) -> Caption:
         return replace(

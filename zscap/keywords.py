@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from .errors import InvalidData
 from .files import ASSETS, data_folder
 from .options import DecodingOptions
-from .roles import Matcher
+from .roles import Matcher, finite
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 BUNDLED = ASSETS / "keywords.txt"
+MAX_NAMES, MAX_BYTES = 10_000, 2**22  # of a list; AudioSet has 527 names
 AUDIOSET = Path("audioset", "class_labels_indices.csv")  # below the data folder, see `zscap fetch audioset`
 
 
@@ -28,7 +29,7 @@ class Keywords:
 
     def __init__(self, names: tuple[str, ...], matcher: Matcher):
         self.names = names
-        self.embeddings = matcher.encode_text(list(self.names))
+        self.embeddings = finite(matcher.encode_text(list(self.names)), "matcher", repr(self.names[0]))
 
     def best(self, source: Tensor, number: int) -> list[str]:
         """The `number` names of highest cosine with a source's embedding, (d,), the best first."""
@@ -64,6 +65,10 @@ def read_keywords(path: str | Path) -> tuple[str, ...]:
     """
     path = Path(path)
     try:
+        if path.exists() and not path.is_file():
+            raise OSError("no regular file")
+        if path.exists() and path.stat().st_size > MAX_BYTES:
+            raise OSError(f"more than {MAX_BYTES} bytes")
         if path.suffix == ".csv":
             with path.open(encoding="utf-8", newline="") as file:
                 lines = ",".join(row["display_name"] for row in csv.DictReader(file)).split(",")
@@ -73,6 +78,6 @@ def read_keywords(path: str | Path) -> tuple[str, ...]:
         reason = " ".join(str(error).split())
         raise InvalidData(f"{path}: no keywords can be read ({reason}); give a text with one name a line") from None
     names = tuple(dict.fromkeys(name.strip() for name in lines if name.strip()))
-    if not names:
-        raise InvalidData(f"{path}: holds no name; give a text with one name a line")
+    if not 0 < len(names) <= MAX_NAMES:
+        raise InvalidData(f"{path}: holds {len(names) or 'no'} names; give 1 to {MAX_NAMES:,}, one a line")
     return names

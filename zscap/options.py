@@ -8,6 +8,7 @@ import json
 import math
 import typing
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from typing import ClassVar, Literal, Self
@@ -20,12 +21,19 @@ def _option(default, help: str, rule: str = "", check: Callable[[object], bool] 
     return field(default=default, metadata={"help": help, "rule": rule, "check": check})
 
 
-def _at_least(minimum: float, default, help: str):
-    return _option(default, help, f"at least {minimum}", lambda value: value >= minimum)
+# The most is far beyond what is of use: more would take for ever, or give what is no number any more.
+
+
+def _at_least(least: float, most: float, default, help: str):
+    return _option(default, help, f"at least {least} and at most {most:,}", lambda value: least <= value <= most)
 
 
 def _positive(default, help: str):
-    return _option(default, help, "greater than 0", lambda value: value > 0)
+    return _option(default, help, "greater than 0, from 1e-6 to 1e6", lambda value: 1e-6 <= value <= 1e6)
+
+
+def _weight(default: float, help: str):
+    return _at_least(0, 10**6, default, help)
 
 
 def _share(default, help: str):
@@ -53,25 +61,27 @@ class DecodingOptions:
 
     prompt: str = _option("Audio of a", "what stands before the caption")
     prompt_in_text: bool = _option(True, "the prompt is part of what a reader sees and of the texts that are scored")
-    num_keywords: int = _at_least(0, 0, "names that fit the source best, put before the prompt")
+    num_keywords: int = _at_least(0, 1000, 0, "names that fit the source best, put before the prompt")
     keyword_prompt: str = _text("Objects: ", "what stands before the keywords")
     keywords: tuple[str, ...] = _option(
         (), "names to choose from; () takes AudioSet's if they are fetched, else zscap's own", "names, none empty", all
     )
-    num_candidates: int = _at_least(1, 512, "tokens whose texts are scored; at most the vocabulary")
-    classifier_scale: float = _at_least(0, 0.015, "weight of the classifier (lambda2); 0 leaves it out")
+    num_candidates: int = _at_least(1, 10**6, 512, "tokens whose texts are scored; at most the vocabulary")
+    classifier_scale: float = _weight(0.015, "weight of the classifier (lambda2); 0 leaves it out")
     min_p: float = _option(
         0.0,
         "tokens that the unguided model finds less probable than min_p times its most probable one are out; 0 is off",
         "at least 0 and under 1",
         lambda value: 0 <= value < 1,
     )
-    beam_size: int = _at_least(1, 1, "hypotheses of each source; 1 is greedy decoding")
-    max_new_tokens: int = _at_least(1, 8, "tokens of the caption at most")
-    max_length: int = _at_least(0, 0, "tokens of prompt and caption together at most; 0 sets no limit")
-    num_drafts: int = _at_least(1, 1, "captions of one source, of which the best is kept; all but the first are drawn")
+    beam_size: int = _at_least(1, 100, 1, "hypotheses of each source; 1 is greedy decoding")
+    max_new_tokens: int = _at_least(1, 10**5, 8, "tokens of the caption at most")
+    max_length: int = _at_least(0, 10**6, 0, "tokens of prompt and caption together at most; 0 sets no limit")
+    num_drafts: int = _at_least(
+        1, 1000, 1, "captions of one source, of which the best is kept; all but the first are drawn"
+    )
     draft_temperature: float = _positive(0.3, "of the guided distribution that drafts are drawn from")
-    seed: int = _at_least(0, 0, "of the drafts")
+    seed: int = _at_least(0, 2**32 - 1, 0, "of the drafts")
 
     def __post_init__(self) -> None:
         for option in dataclasses.fields(self):
@@ -79,7 +89,7 @@ class DecodingOptions:
             check = option.metadata.get("check")
             if check is not None and not check(value):
                 raise InvalidOption(
-                    f"{option.name}={value!r}: must be {option.metadata['rule']}, e.g. {option.default!r}"
+                    f"{option.name}={_shown(value)}: must be {option.metadata['rule']}, e.g. {option.default!r}"
                 )
             object.__setattr__(self, option.name, value)
         if self.num_drafts > 1 and self.beam_size > 1:
@@ -120,8 +130,11 @@ class DecodingOptions:
             return text
         try:
             return json.loads({"True": "true", "False": "false"}.get(text, text))
-        except json.JSONDecodeError:
-            raise InvalidOption(f"{name}={text}: must be {_type_name(_types(cls)[name])}") from None
+        except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
+            with suppress(ValueError):
+                if math.isfinite(number := float(text)):  # ".5", which JSON does not know
+                    return number
+            raise InvalidOption(f"{name}={_shown(text)[1:-1]}: must be {_type_name(_types(cls)[name])}") from None
 
 
 @_options
@@ -129,12 +142,10 @@ class GuidanceOptions(DecodingOptions):
     """What guidance by a target over the candidates shares: target and penalties (docs/METHODS.md, 1)."""
 
     num_previewed: int = _at_least(
-        0, 0, "tokens of which the candidates are the most promising; 0 takes the most probable"
+        0, 10**6, 0, "tokens of which the candidates are the most promising; 0 takes the most probable"
     )
     temperature: float = _positive(0.01, "of the softmax that turns the candidates' scores into a target")
-    matching_scale: float = _at_least(
-        0, 1.0, "weight of the target's cross-entropy (lambda1); 0 leaves the matcher out"
-    )
+    matching_scale: float = _weight(1.0, "weight of the target's cross-entropy (lambda1); 0 leaves the matcher out")
     combine: Literal["scores", "losses"] = _option(
         "scores", "'scores': one target of the summed scores; 'losses': one cross-entropy for each guide"
     )
@@ -164,13 +175,13 @@ class SteeringOptions(GuidanceOptions):
     The defaults are the settings of the authors' released runs.
     """
 
-    num_iterations: int = _at_least(0, 3, "gradient steps per token; 0 decodes without guidance")
+    num_iterations: int = _at_least(0, 1000, 3, "gradient steps per token; 0 decodes without guidance")
     step_size: float = _positive(0.3, "of a gradient step")
     step_schedule: Literal["constant", "linear"] = _option(
         "constant", "'linear': the step falls to nothing over the iterations"
     )
-    gradient_norm_power: float = _at_least(0, 0.9, "a gradient g becomes g / ||g||**power")
-    kl_scale: float = _at_least(0, 0.2, "weight of KL(guided || unguided) (lambda0)")
+    gradient_norm_power: float = _at_least(0, 2, 0.9, "a gradient g becomes g / ||g||**power")
+    kl_scale: float = _weight(0.2, "weight of KL(guided || unguided) (lambda0)")
 
 
 @_options
@@ -189,22 +200,29 @@ class MagicOptions(DecodingOptions):
 
     prompt: str = _option("This is a sound of ", "what stands before the caption")
     prompt_in_text: bool = _option(False, "the prompt is part of what a reader sees and of the texts that are scored")
-    num_keywords: int = _at_least(0, 2, "names that fit the source best, put before the prompt")
-    num_candidates: int = _at_least(1, 45, "tokens whose texts are scored; at most the vocabulary")
-    classifier_scale: float = _at_least(0, 0.0, "weight of the classifier's probability in a candidate's score")
+    num_keywords: int = _at_least(0, 1000, 2, "names that fit the source best, put before the prompt")
+    num_candidates: int = _at_least(1, 10**6, 45, "tokens whose texts are scored; at most the vocabulary")
+    classifier_scale: float = _weight(0.0, "weight of the classifier's probability in a candidate's score")
     alpha: float = _share(0.0, "weight against repetition")
-    beta: float = _at_least(0, 0.5, "weight of the match; 0 leaves the matcher out")
+    beta: float = _weight(0.5, "weight of the match; 0 leaves the matcher out")
     logit_scale: float = _positive(10.0, "of the cosines in their softmax over the candidates")
-    max_new_tokens: int = _at_least(1, 78, "tokens of the caption at most")
-    max_length: int = _at_least(0, 78, "tokens of prompt and caption together at most; 0 sets no limit")
+    max_new_tokens: int = _at_least(1, 10**5, 78, "tokens of the caption at most")
+    max_length: int = _at_least(0, 10**6, 78, "tokens of prompt and caption together at most; 0 sets no limit")
     end_tokens: tuple[str, ...] = _option(
         (".", "!", "?"), "what ends a caption", "texts, at least one", lambda texts: texts and all(texts)
     )
-    end_penalty: float = _at_least(0, 0.1, "a factor of ending tokens' scores, times the number of tokens so far")
+    end_penalty: float = _weight(0.1, "a factor of ending tokens' scores, times the number of tokens so far")
 
     @property
     def uses_matcher(self) -> bool:
         return self.beta > 0
+
+
+def most_unusual(options: DecodingOptions) -> tuple[str, float, float]:
+    """The number that is the most times larger or smaller than its default: name, value, default."""
+    numbers = [each for each in dataclasses.fields(options) if isinstance(each.default, float) and each.default > 0]
+    values = [(each.name, getattr(options, each.name), each.default) for each in numbers]
+    return max(values, key=lambda each: abs(math.log(max(each[1], 1e-9) / each[2])))
 
 
 @cache  # 5 ms, and options are overridden call by call
@@ -224,8 +242,12 @@ def _typed(name: str, value, kind):
         if typing.get_origin(kind) is Literal:
             if value in typing.get_args(kind):
                 return value
-        elif kind is bool or kind is str:
-            if isinstance(value, kind):
+        elif kind is bool:
+            if isinstance(value, bool):
+                return value
+        elif kind is str:
+            if isinstance(value, str):
+                value.encode()  # fails where the command line was no UTF-8
                 return value
         elif isinstance(value, bool):
             pass
@@ -241,7 +263,16 @@ def _typed(name: str, value, kind):
             return tuple(_typed(name, item, typing.get_args(kind)[0]) for item in value)
     except (TypeError, ValueError, OverflowError):
         pass
-    raise InvalidOption(f"{name}={value!r}: must be {_type_name(kind)}")
+    raise InvalidOption(f"{name}={_shown(value)}: must be {_type_name(kind)}")
+
+
+def _shown(value: object) -> str:
+    """A value in a message, shortened."""
+    try:
+        text = repr(value)
+    except ValueError:
+        text = "a number of too many digits"
+    return text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}"
 
 
 def _type_name(kind) -> str:
@@ -251,6 +282,6 @@ def _type_name(kind) -> str:
         bool: "true or false",
         int: "a whole number",
         float: "a finite number",
-        str: "a text",
+        str: "a text of UTF-8",
         tuple[str, ...]: 'a list of texts, e.g. ["dog", "rain"]',
     }.get(kind, "a list of whole numbers, e.g. [13, 25]")

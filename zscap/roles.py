@@ -1,14 +1,18 @@
-"""What the networks are to each other: any object with these methods will do. Tensors come in rows of one per item."""
+"""What networks are to each other: any object with these methods will do. Tensors come in rows of one per item."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
 
+from .errors import MissingWeights
+
 if TYPE_CHECKING:
     from torch import Tensor
 
     from .sources import Source
+
+NO_NUMBERS = "the {} gives no finite numbers; get its weights again, or in low precision take float32"
 
 
 class SourceEncoder(Protocol):
@@ -39,3 +43,14 @@ class Writer(Protocol):
     name: str  # of the model, kept beside what it wrote
 
     def __call__(self, prompt: str, seed: int) -> str: ...
+
+
+def finite(values: Tensor, network: str, name: str) -> Tensor:
+    """What a network says of what is called `name`.
+
+    Raises:
+        MissingWeights: not all of it are finite numbers.
+    """
+    if not values.isfinite().all():
+        raise MissingWeights(f"{name}: {NO_NUMBERS.format(network)}")
+    return values

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .language_models.causal import LanguageModel
 from .options import DecodingOptions
-from .roles import Classifier, Matcher
+from .roles import Classifier, Matcher, finite
 
 REMEMBERED = 20_000  # texts: their embeddings take 80 MB at d = 1024
 
@@ -60,8 +60,10 @@ class Scorer:
 
     def __init__(self, language_model: LanguageModel, matcher: Matcher | None, classifier: Classifier | None):
         self.language_model = language_model
-        self.embeddings = None if matcher is None else Remembered(matcher.encode_text)
-        self.probabilities = None if classifier is None else Remembered(classifier.probability)
+        embed = lambda texts: finite(matcher.encode_text(texts), "matcher", repr(texts[0]))  # noqa: E731
+        classify = lambda texts: finite(classifier.probability(texts), "classifier", repr(texts[0]))  # noqa: E731
+        self.embeddings = None if matcher is None else Remembered(embed)
+        self.probabilities = None if classifier is None else Remembered(classify)
         self._token_embeddings: Tensor | None = None  # of tokens' own texts, (vocabulary, d), NaN where not yet known
 
     def fit(self, texts: list[str], sources: Tensor) -> Tensor:
