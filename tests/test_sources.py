@@ -13,6 +13,7 @@ import pytest
 import soundfile
 from PIL import Image
 
+import zscap
 from zscap.errors import UnreadableSource
 from zscap.sources import (
     find_sources,
@@ -307,6 +308,26 @@ def test_a_damaged_mp3_says_nothing_of_its_own(tmp_path, capfd):
     (tmp_path / "a.mp3").write_bytes(content)
     assert pitch(read_audio(tmp_path / "a.mp3", RATE), RATE) == pytest.approx(440, abs=3)  # as any player has it
     assert capfd.readouterr() == ("", "")
+
+
+def test_errors_that_are_kept_keep_nothing_else(tmp_path):
+    """Of thousands of recordings in a list, all may be bad."""
+    bad = tone(1.0)
+    bad[-1] = np.nan
+    paths = [tmp_path / f"{number}.{suffix}" for number in range(9) for suffix in ("wav", "mkv")]
+    for path in paths:
+        if path.suffix == ".wav":
+            soundfile.write(path, bad, RATE, subtype="FLOAT")
+        else:
+            media(path, bad[None], RATE, "pcm_f32le")
+    captioner = zscap.load("embedded", num_iterations=0, max_new_tokens=1)
+    captioner(paths[:2])  # opens what stays open
+    before = len(os.listdir("/dev/fd"))
+    made = captioner(paths)
+    assert len(os.listdir("/dev/fd")) == before
+    for caption in made:
+        assert "NaN" in str(caption.error)
+        assert caption.error.__traceback__ is caption.error.__context__ is caption.error.__cause__ is None
 
 
 def sparse(path, frames: int, channels: int, rate: int):

@@ -150,7 +150,8 @@ class Captioner:
         try:
             task = self._task(index, source, options)
         except ZscapError as error:
-            task = Task(index, source_name(source), error=error)
+            error.__context__ = error.__cause__ = None  # which hold on to the source's samples, as the traceback does
+            task = Task(index, source_name(source), error=error.with_traceback(None))
         yield task
         for draft in range(1, options.num_drafts):
             yield replace(task, generator=torch.Generator().manual_seed(options.seed * 1_000_003 + draft))

@@ -78,7 +78,7 @@ class DecodingOptions:
     max_new_tokens: int = _at_least(1, 10**5, 8, "tokens of the caption at most")
     max_length: int = _at_least(0, 10**6, 0, "tokens of prompt and caption together at most; 0 sets no limit")
     num_drafts: int = _at_least(
-        1, 1000, 1, "captions of one source, of which the best is kept; all but the first are drawn"
+        1, 100, 1, "captions of one source, of which the best is kept; all but the first are drawn"
     )
     draft_temperature: float = _positive(0.3, "of the guided distribution that drafts are drawn from")
     seed: int = _at_least(0, 2**32 - 1, 0, "of the drafts")
@@ -175,7 +175,7 @@ class SteeringOptions(GuidanceOptions):
     The defaults are the settings of the authors' released runs.
     """
 
-    num_iterations: int = _at_least(0, 1000, 3, "gradient steps per token; 0 decodes without guidance")
+    num_iterations: int = _at_least(0, 100, 3, "gradient steps per token; 0 decodes without guidance")
     step_size: float = _positive(0.3, "of a gradient step")
     step_schedule: Literal["constant", "linear"] = _option(
         "constant", "'linear': the step falls to nothing over the iterations"

@@ -47,12 +47,12 @@ class Output:
         self.header = _csv((*COLUMNS, *settings)) if self.is_table else ""
         self._records: dict[str, str] = {}  # by source, as they stand in the file
         self._failed: set[str] = set()
-        with self._named():
-            self._check(inputs)
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            self._lock = self._locked()
+        self._lock = FileLock(self._beside("lock"))
         try:
             with self._named():
+                self._check(inputs)
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                self._acquire()
                 is_new = not self._file.exists()
                 self._file.open("a").close()  # proves that it can be written
                 self._read(self._file.read_bytes().decode(*TEXT))
@@ -70,8 +70,9 @@ class Output:
 
     def close(self) -> None:
         """Let other runs have the file."""
-        Path(self._lock.lock_file).unlink(missing_ok=True)
-        self._lock.release()
+        if self._lock.is_locked:
+            Path(self._lock.lock_file).unlink(missing_ok=True)
+            self._lock.release()
 
     def remaining(self, sources: Iterable[str]) -> list[str]:
         """Those without a caption; failed ones are tried again."""
@@ -179,18 +180,16 @@ class Output:
         """A file of zscap's own in the same folder."""
         return self._file.with_name(f".{self._file.name}.zscap-{suffix}")
 
-    def _locked(self) -> FileLock:
-        """The lock of the file; when a run is killed, the system takes it back."""
-        lock = FileLock(self._beside("lock"))
-        holder = Path(lock.lock_file)
+    def _acquire(self) -> None:
+        """Take the lock; of a run that is killed, the system takes it back."""
+        holder = Path(self._lock.lock_file)
         try:
-            lock.acquire(blocking=False)
+            self._lock.acquire(blocking=False)
         except Timeout:
             raise UnwritableOutput(
                 f"{self.path}: {holder.read_text() or 'another run'} is writing it; wait, or choose another --out"
             ) from None
         holder.write_text(f"process {os.getpid()} on {platform.node()}")
-        return lock
 
     def _replace(self, text: str) -> None:
         """Write the file anew, whole or not at all."""

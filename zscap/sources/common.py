@@ -105,6 +105,19 @@ def reading_source(name: str, what: str, fix: str) -> Iterator[None]:
         raise UnreadableSource(f"{name}: not readable as {what} ({reason}); give {fix}") from None
 
 
+@contextmanager
+def silent() -> Iterator[None]:
+    """Some libraries write what they find wrong to the process's stderr, past Python, and then say it once more."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
 def open_media(path: str | Path) -> InputContainer:
     """A media file, opened by FFmpeg, which may open no other file or address that it names."""
     import av  # late: 0.1 s

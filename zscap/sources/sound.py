@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UnreadableSource
-from .common import Source, are_frames, check_file, open_media, reading_source, source_name
+from .common import Source, are_frames, check_file, open_media, reading_source, silent, source_name
 
 if TYPE_CHECKING:
     import av
@@ -47,14 +47,14 @@ def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndar
     """
     name = source_name(source)
     with reading_source(name, "audio", "wav, flac, ogg, mp3, m4a or mp4"):
-        chosen, peaks, source_rate = _mixed(_blocks(source, name), channel, name)
+        chosen, peaks, source_rate = _mixed(source, channel, name)
         _check_duration(len(chosen) / source_rate, name)
         if peaks.max() < SILENCE:
             raise UnreadableSource(
                 f"{name}: is silent (peak under {SILENCE:g} of full scale); give a recording with sound"
             )
         if np.abs(chosen).max() < max(SILENCE, CANCELLED * peaks.max()):
-            chosen, _, _ = _mixed(_blocks(source, name), int(peaks.argmax()), name)
+            chosen, _, _ = _mixed(source, int(peaks.argmax()), name)
         if source_rate == rate:
             return chosen
         import soxr  # late, as soundfile: pictures do without
@@ -69,18 +69,20 @@ def has_sound(path: str | Path) -> bool:
     return True
 
 
-def _mixed(
-    blocks: Iterable[tuple[np.ndarray, int]], channel: int | None, name: str
-) -> tuple[np.ndarray, np.ndarray, int]:
+def _mixed(source: Source, channel: int | None, name: str) -> tuple[np.ndarray, np.ndarray, int]:
     """One channel or the mean of all, (n,), each channel's peak, (channels,), and the sampling rate."""
     parts, peaks, rate = [np.empty(0, np.float32)], np.zeros(1), 1
-    for block, rate in blocks:  # noqa: B007
-        if not np.isfinite(block).all():
-            raise UnreadableSource(f"{name}: holds NaN or infinite samples; every sample must be a finite number")
-        peaks = np.maximum(peaks, np.abs(block).max(axis=0, initial=0))
-        if peaks.max() > MAX_PEAK:
-            raise UnreadableSource(f"{name}: holds samples of {peaks.max():.0e}, and full scale is 1; scale them down")
-        parts.append(block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel].astype(np.float32))
+    with closing(_blocks(source, name)) as blocks:  # an error would keep the file open
+        for block, rate in blocks:  # noqa: B007
+            if not np.isfinite(block).all():
+                raise UnreadableSource(f"{name}: holds NaN or infinite samples; every sample must be a finite number")
+            peaks = np.maximum(peaks, np.abs(block).max(axis=0, initial=0))
+            if peaks.max() > MAX_PEAK:
+                raise UnreadableSource(
+                    f"{name}: holds samples of {peaks.max():.0e}, and full scale is 1; scale them down"
+                )
+            mixed = block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel].astype(np.float32)
+            parts.append(mixed)
     return np.concatenate(parts), peaks, rate
 
 
@@ -99,8 +101,11 @@ def _sound_file(path: str | Path, name: str) -> Iterator[tuple[np.ndarray, int]]
     import soundfile
 
     try:
-        file = soundfile.SoundFile(path)
+        with silent():
+            file = soundfile.SoundFile(path)
     except soundfile.LibsndfileError:  # wav and aiff may hold what only FFmpeg decodes
+        file = None
+    if file is None or file.subtype.startswith("MPEG"):
         yield from _track(path, name)
         return
     with file:

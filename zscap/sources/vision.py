@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import UnreadableSource
-from .common import Source, are_frames, check_file, is_video_file, open_media, reading_source, source_name
+from .common import Source, are_frames, check_file, is_video_file, open_media, reading_source, silent, source_name
 
 if TYPE_CHECKING:
     import av
@@ -42,7 +42,8 @@ def read_image(source: str | Path | Image.Image) -> Image.Image:
                 raise UnreadableSource(
                     f"{name}: {size} pixels; make it smaller, at most {MAX_PIXELS / 1e6:.0f} million"
                 )
-            upright = _in_colour(ImageOps.exif_transpose(image))
+            with silent() if image.format == "TIFF" else nullcontext():  # libtiff's own lines
+                upright = _in_colour(ImageOps.exif_transpose(image))
     if max(upright.size) >= MAX_ASPECT * min(upright.size):
         size = f"{upright.width} x {upright.height}"
         raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")

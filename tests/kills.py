@@ -1,0 +1,104 @@
+"""Runs of `zscap caption --out` killed at random moments: `python tests/kills.py --kills 60`.
+
+Good and unreadable recordings lie together. Each run is killed (KILL, TERM or INT) after a moment that is drawn, and
+repeated until one ends by itself; now and then two are started at once. What the file then holds must be, to the byte,
+what a run that nobody disturbs writes. Processes are forked, so that torch is imported once.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import shutil
+import signal
+import sys
+import time
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(Path(__file__).parent))
+import conftest  # noqa: E402, F401 - the environment of the tests
+
+from zscap import cli  # noqa: E402
+
+SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+
+
+def _caption(folder: Path, out: Path) -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    sys.argv = ["zscap", "caption", str(folder), "--preset", "embedded-proximal", "--out", str(out)]
+    sys.argv += ["--batch-size", "2", "--set", "max_new_tokens=3"]
+    cli.main()
+
+
+def _start(folder: Path, out: Path) -> multiprocessing.Process:
+    process = multiprocessing.get_context("fork").Process(target=_caption, args=(folder, out))
+    process.start()
+    return process
+
+
+def sources(folder: Path) -> Path:
+    """Eight good recordings, and four that cannot be read between them."""
+    folder.mkdir()
+    for number, clip in enumerate(sorted((ROOT / "data" / "soundscapes").glob("*.flac"))[:8]):
+        shutil.copy(clip, folder / f"{number}.flac")
+        if number % 2:
+            (folder / f"{number}.bad.flac").write_bytes(clip.read_bytes()[: 40 * number])
+    return folder
+
+
+def killed(random: Random, folder: Path, out: Path, kills: int, seconds: float) -> int:
+    """Kill so many runs, the last of which may end by itself; how many were killed while they wrote."""
+    in_the_midst = 0
+    for _ in range(kills):
+        runs = [_start(folder, out) for _ in range(random.choice((1, 1, 1, 2)))]
+        time.sleep(random.uniform(0, seconds))
+        for run in runs:
+            if run.is_alive():
+                os.kill(run.pid, random.choice(SIGNALS))
+            run.join()
+        in_the_midst += out.exists() and 0 < len(out.read_bytes().splitlines()) < 12
+    return in_the_midst
+
+
+def trial(random: Random, folder: Path, suffix: str, kills: int) -> int:
+    """Kills of runs that write one file, which must end as that of an undisturbed run; gives those in the midst."""
+    given = sources(folder / "sources")
+    whole, out = folder / f"whole.{suffix}", folder / f"out.{suffix}"
+    start = time.monotonic()
+    _start(given, whole).join()
+    seconds = time.monotonic() - start
+    in_the_midst = killed(random, given, out, kills, seconds)
+    _start(given, out).join()
+    assert out.read_bytes() == whole.read_bytes(), f"{out} differs after {kills} kills"
+    assert sorted(os.listdir(folder)) == sorted([whole.name, out.name, given.name]), os.listdir(folder)
+    if suffix == "jsonl":
+        names = [json.loads(line)["source"] for line in out.read_text().splitlines()]
+        assert len(names) == len(set(names)) == 12
+    return in_the_midst
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    given = parser.parse_args()
+    random, left, in_the_midst = Random(given.seed), given.kills, 0
+    import zscap
+
+    zscap.load("embedded-proximal")  # imports what the forked processes need
+    while left:
+        kills = min(left, random.randrange(1, 6))
+        with TemporaryDirectory() as folder:
+            in_the_midst += trial(random, Path(folder), random.choice(("csv", "jsonl")), kills)
+        left -= kills
+    print(
+        f"{given.kills} kills, {in_the_midst} of them with some rows written: every file as if nobody had disturbed it"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
