@@ -32,7 +32,7 @@ import zscap
 from zscap import EmbeddingClassifier, TextClassifier, WeightedClassifiers
 from zscap.data import tense_sentences
 from zscap.data.phrases import PHRASES
-from zscap.errors import InvalidData, InvalidOption, MissingWeights
+from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
 from zscap.matchers import EmbeddedMatcher
 
 SUBJECTS = ["dog", "bell", "train", "river", "child", "engine", "bird", "clock"]
@@ -292,13 +292,51 @@ def test_the_shipped_table_is_taken_as_it_is():
     assert classifier.history.validation_auc.notna().all()
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [({"steps": 0}, "steps=0: must be at least 1"), ({"batch_size": 1}, "batch_size=1: must be at least 2")],
-)
-def test_sizes_that_train_nothing_are_refused(options, message):
-    with pytest.raises(InvalidOption, match=message):
-        EmbeddingClassifier.train(HEARD, SEEN, encoder=Words(), **options)
+NAN = float("nan")
+IMPOSSIBLE = {
+    "batch_size": [1, 2.5, "x", None],
+    "steps": [0, 1.5, NAN],
+    "hidden": [0, -1],
+    "variants": [-1, 0.5],
+    "seed": [-1, 2**32],
+    "dropout": [2, -0.1, NAN],
+    "smoothing": [1.5, -1, NAN],
+    "noise": [-1, NAN, float("inf"), 1e300],
+    "weight_decay": [-1, NAN],
+    "learning_rate": [0, -1, NAN, 1e300, "x"],
+}
+
+
+@pytest.mark.parametrize("name, value", [(name, value) for name, values in IMPOSSIBLE.items() for value in values])
+def test_values_that_train_nothing_are_refused(name, value):
+    with pytest.raises(InvalidOption, match=f"^{name}={value!r}: must be at least ".replace("+", r"\+")):
+        EmbeddingClassifier.train(HEARD, SEEN, encoder=Words(), **{"steps": 2, name: value})
+    if name in ("learning_rate", "seed") or value == "x":
+        with pytest.raises(InvalidOption, match=f"^{name}="):
+            TextClassifier.train(HEARD, SEEN, model="nowhere", folder="nowhere", **{name: value})
+
+
+def test_an_encoder_of_no_numbers_trains_nothing():
+    class Nothing(Words):
+        def encode_text(self, texts):
+            return super().encode_text(texts) * NAN
+
+    with pytest.raises(InvalidOption, match=r"learning_rate=0.001: the loss, nan, .* at step 1; lower it, or look for"):
+        EmbeddingClassifier.train(HEARD, SEEN, encoder=Nothing(), steps=2)
+
+
+def test_where_nothing_can_be_written_is_told(embedding, trained, pretrained, tmp_path):
+    (tmp_path / "file").touch()
+    for place in (tmp_path / "file" / "x", tmp_path):
+        with pytest.raises(UnwritableOutput, match="can't be written") as error:
+            embedding.save(place)
+        assert "\n" not in str(error.value)
+    with pytest.raises(UnwritableOutput, match="file can't be written"):
+        trained[0].save(tmp_path / "file")
+    with pytest.raises(UnwritableOutput, match="file can't be written"):
+        train_text(pretrained, tmp_path / "file")
+    with pytest.raises(MissingWeights, match="no classifier in"):
+        TextClassifier.load("x" * 5000)
 
 
 def test_two_tables_are_not_two_classes():
@@ -459,7 +497,7 @@ def test_embedding_classifier_errors(embedding, tmp_path):
         with pytest.raises(InvalidData, match="another text encoder"):
             EmbeddingClassifier.load(file, other)
     config = {"width": 64, "hidden": 512, "probes": embedding._probes()}
-    tensors = {name: tensor.clone() for name, tensor in embedding.head.state_dict().items()}
+    tensors = {name: tensor.half() for name, tensor in embedding.head.state_dict().items()}
     for wrong in ({"probes": 3}, {"probes": [0, 0]}, {"probes": ["a"] * 3}, {"probes": [float("nan")] * 3}):
         save_file(tensors, file, {"config": json.dumps(config | wrong)})
         with pytest.raises(InvalidData, match="another text encoder"):

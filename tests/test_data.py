@@ -1,4 +1,5 @@
 import functools
+import hashlib
 import http.server
 import json
 import socket
@@ -59,10 +60,22 @@ def test_fetch_names_both_counts_when_they_differ(server, tmp_path):
 
 
 def test_fetch_of_what_is_no_text_is_told(server, tmp_path):
-    url, folder, _ = server
-    (folder / "audible.txt").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(InvalidData, match=r"can't be downloaded .*utf-8"):
+    url, _, handler = server
+    (tmp_path / "audibility").mkdir()
+    (tmp_path / "audibility" / "audible.txt").write_bytes(b"\xff\xfe\n")
+    with pytest.raises(InvalidData, match=r"audible\.txt is damaged .*utf-8.*: delete it and fetch audibility again"):
         data.fetch("audibility", tmp_path, base_url=url)
+    assert not handler.asked
+
+
+def test_fetch_replaces_a_file_of_another_checksum(server, tmp_path, monkeypatch):
+    url, folder, _ = server
+    (folder / "table.csv").write_bytes(b"caf\xe9\n")  # of another encoding, which is for its reader to know
+    files = {"table.csv": hashlib.sha256(b"caf\xe9\n").hexdigest()}
+    monkeypatch.setitem(datasets.DATASETS, "tables", datasets.Dataset(url="", files=files, note=""))
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "table.csv").write_bytes(b"wrong\n")
+    assert (data.fetch("tables", tmp_path, base_url=url) / "table.csv").read_bytes() == b"caf\xe9\n"
 
 
 def test_a_download_that_was_cut_off_never_counts_as_there(tmp_path, monkeypatch):
@@ -110,6 +123,10 @@ def test_missing_published_set_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
     with pytest.raises(InvalidData, match="zscap fetch audibility"):
         data.load_audibility("published")
+    (tmp_path / "audibility").mkdir()
+    (tmp_path / "audibility" / "audible.txt").write_bytes(b"\xff\n")
+    with pytest.raises(InvalidData, match=r"audible\.txt is damaged .*: delete it"):
+        data.load_audibility("published")
 
 
 @pytest.mark.parametrize(
@@ -120,6 +137,34 @@ def test_a_table_that_is_none(tmp_path, content, message):
     (tmp_path / "own.csv").write_text(content)
     with pytest.raises(InvalidData, match=message):
         data.load_audibility(tmp_path / "own.csv")
+
+
+@pytest.mark.parametrize("name", ["", "own.csv.gz", "own.csv.zip", "own.csv.xz", "x" * 5000, "/proc/self/mem"])
+def test_what_cannot_be_read_as_a_table_is_told(tmp_path, name):
+    for packed in ("gz", "zip", "xz"):
+        (tmp_path / f"own.csv.{packed}").write_bytes(b"sentence,audible\na,1\n")
+    with pytest.raises(InvalidData, match="isn't there" if len(name) > 255 else "is no csv file") as error:
+        data.load_audibility(tmp_path / name)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("source", [None, 3, [("A dog barks.", 1)], pd.Series(["A dog barks."])])
+def test_what_is_no_table_at_all_is_told(source):
+    with pytest.raises(InvalidData, match=f"of type {type(source).__name__}: give a table"):
+        data.labelled_texts(source)
+
+
+def test_a_row_that_is_a_table_is_told_on_one_line():
+    with pytest.raises(InvalidData, match="label 1 or 0") as error:
+        data.labelled_texts(pd.DataFrame({"text": ["a"], "label": [pd.DataFrame({"a": range(9)})]}))
+    assert "\n" not in str(error.value)
+
+
+def test_a_table_of_both_kinds_of_columns_has_each_once(tmp_path):
+    (tmp_path / "own.csv").write_text("text,label,sentence\nA dog barks.,1,x\n")
+    assert data.load_audibility(tmp_path / "own.csv").to_dict("records") == [
+        {"sentence": "A dog barks.", "audible": True}
+    ]
 
 
 def test_near_duplicates_and_pairs_are_never_split():
@@ -178,8 +223,14 @@ def test_sentences_of_the_audibility_set_or_else_our_own(tmp_path):
     assert published.values.tolist() == [["a dog sleeps.", "notaudible", False, False]]
 
 
+def test_sentences_without_pairs_are_read(tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "audibility.csv").write_text("sentence,audible\nA dog barks.,1\n")
+    assert data.read_sentences(None, tmp_path).values.tolist() == [["a dog barks.", "own", True, False]]
+
+
 def test_no_sentences_are_told(tmp_path):
-    for folder in (None, tmp_path, tmp_path / "nowhere"):
+    for folder in (None, tmp_path, tmp_path / "nowhere", __file__, "x" * 5000):
         with pytest.raises(InvalidData, match=r"no sentences in .*: fetch a data set"):
             data.read_sentences(folder)
 
@@ -188,16 +239,24 @@ def test_no_sentences_are_told(tmp_path):
     ("file", "content"),
     [
         ("text/flickr8k_captions.tsv", b"\xff\xfe\n"),
+        ("text/flickr8k_captions.tsv", b"no tab\n"),
+        ("text/flickr8k_captions.tsv", b"1\t2\n"),
+        ("text/flickr8k_captions.tsv", None),
         ("text/audiocaps_train.csv", b"a,b\n1,2\n"),
+        ("text/audiocaps_train.csv", b"caption,youtube_id\n1,2\n"),
         ("text/clotho_train.json", b'[{"captions": "A'),
         ("text/clotho_train.json", b'{"a": 1}'),
         ("text/clotho_train.json", b"[]"),
+        ("text/clotho_train.json", b"[" * 10**5),
+        ("text/clotho_train.json", b'[{"captions": [1, null]}]'),
+        ("audibility/audible.txt", b"\n"),
+        ("audibility/audible.txt", None),
         ("audibility/audible.txt", b"\xff\xfe\n"),
     ],
 )
 def test_a_file_that_is_not_what_its_name_says_is_told(tmp_path, file, content):
     (tmp_path / file).parent.mkdir()
-    (tmp_path / file).write_bytes(content)
+    (tmp_path / file).mkdir() if content is None else (tmp_path / file).write_bytes(content)
     with pytest.raises(InvalidData, match=f"{file} can't be read") as error:
         data.read_sentences(tmp_path)
     assert "\n" not in str(error.value)

@@ -1,7 +1,12 @@
+import contextlib
+import gzip
 import http.server
 import json
 import socket
 import threading
+import time
+import traceback
+import tracemalloc
 from random import Random
 
 import pandas as pd
@@ -17,6 +22,7 @@ from zscap.data import audit, load_audibility, shortcuts
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
 
 PROMPT = "Write pairs about $topic:\n"
+KEY = "sk-secret-0123456789"
 
 
 def reply(seed: int) -> str:
@@ -26,13 +32,39 @@ def reply(seed: int) -> str:
     return "\n".join(["Here you are:", *pairs, f"4. {first[0].upper()} | A cat sleeps, number {seed}."])
 
 
-@pytest.fixture
-def server(monkeypatch):
-    """A real web server of chat completions; `answers` is what it does next, then it goes on with `reply`."""
+@pytest.fixture(autouse=True)
+def environment(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    monkeypatch.setenv("OPENAI_API_KEY", KEY)
     monkeypatch.setenv("HF_TOKEN", "hf_secret")
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+
+@contextlib.contextmanager
+def raw_server(pieces, pause=0.0):
+    """The address of a server that sends these bytes to everyone, `pause` seconds apart, whatever HTTP says."""
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listening.accept()
+                with connection, contextlib.suppress(OSError):
+                    connection.recv(2**16)
+                    for piece in pieces:
+                        connection.sendall(piece)
+                        time.sleep(pause)
+                    connection.shutdown(socket.SHUT_WR)
+                    while connection.recv(2**16):
+                        pass
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        listening.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.fixture
+def server():
+    """A real web server of chat completions; `answers` is what it does next, then it goes on with `reply`."""
 
     class Chat(http.server.BaseHTTPRequestHandler):
         asked: list[dict] = []  # noqa: RUF012
@@ -58,7 +90,7 @@ def server(monkeypatch):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Chat) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
+        threading.Thread(target=httpd.serve_forever, args=(0.01,), daemon=True).start()
         yield f"http://127.0.0.1:{httpd.server_port}/v1", Chat
         httpd.shutdown()
 
@@ -80,7 +112,7 @@ def test_an_endpoint_writes_balanced_pairs_none_twice(server, tmp_path, capsys):
         "Write pairs about dogs:\n",
     ]
     assert {"path": "/v1/chat/completions", "model": "some-model", "temperature": 0.7}.items() <= chat.asked[0].items()
-    assert chat.headers_seen[0]["authorization"] == "Bearer secret"
+    assert chat.headers_seen[0]["authorization"] == f"Bearer {KEY}"
     assert len(table) == 14
     assert table.groupby("pair").label.sum().eq(1).all()
     assert table.text.str.casefold().is_unique
@@ -182,6 +214,8 @@ def test_a_file_of_another_run_is_left_alone(tmp_path):
     ]
     foreign += [b"one line of somebody's notes", first + pair + b"notes below the pairs", first + b"notes\n" + pair]
     foreign += [first + b'{"wanted": 1, "other": 2, "request": 3}\n', b'{"model": "another", "seed"', b"\n", b"{}"]
+    foreign += [b'"prompt"\n', b'["prompt"]\n', first[:-2] + b', "more": 1}\n', first + b"[" * 10**5 + b"\n"]
+    foreign += [first + pair.replace(b": 0", b": " + number) for number in (b"NaN", b"9" * 5000, b"true")]
     for content in foreign:
         file.write_bytes(content)
         with pytest.raises(InvalidData, match="was not written by"):
@@ -191,6 +225,9 @@ def test_a_file_of_another_run_is_left_alone(tmp_path):
         generate(Cut(10), PROMPT, tmp_path / "pairs.jsonl" / "x", pairs=6)
     with pytest.raises(InvalidData, match="isn't there"):
         read_pairs(tmp_path / "nowhere")
+    for unreadable in (tmp_path, "/proc/self/mem", "x" * 5000):
+        with pytest.raises(InvalidData, match="can't be read"):
+            read_pairs(unreadable)
 
 
 def test_a_model_that_repeats_itself_is_given_up(tmp_path):
@@ -245,7 +282,7 @@ def test_a_server_that_stays_faulty_or_away_is_given_up(server):
             Endpoint("m", base_url)
 
 
-def test_the_key_stays_with_its_server(server, monkeypatch):
+def test_the_key_stays_with_its_server(server, tmp_path, monkeypatch):
     class Elsewhere(http.server.BaseHTTPRequestHandler):
         headers_seen: list[dict] = []  # noqa: RUF012
 
@@ -259,21 +296,168 @@ def test_the_key_stays_with_its_server(server, monkeypatch):
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Elsewhere) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         server[1].answers.append((308, b"", {"Location": f"http://127.0.0.1:{httpd.server_port}/v1/chat/completions"}))
-        with pytest.raises(InvalidOption):
+        with pytest.raises(InvalidOption, match=r"redirects to 'http.*completions' .HTTP 308.: give that in base_url"):
             endpoint(server)("prompt", 0)
         httpd.shutdown()
-    assert [headers.get("authorization") for headers in server[1].headers_seen] == ["Bearer secret"]
+    assert [headers.get("authorization") for headers in server[1].headers_seen] == [f"Bearer {KEY}"]
     assert all("secret" not in str(headers) for headers in Elsewhere.headers_seen)
 
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login someone password secret\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("OPENAI_API_KEY", "")
     endpoint(server, settings={"seed": None})("prompt", 3)
-    assert "secret" not in str(server[1].headers_seen[-1])  # neither that of Hugging Face's hub
+    assert "authorization" not in server[1].headers_seen[-1]  # neither that of Hugging Face's hub nor of .netrc
     assert "seed" not in server[1].asked[-1]
 
 
-def test_the_hub_offline_closes_an_endpoint_with_a_word(server, monkeypatch):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(InvalidOption, match=r"HF_HUB_OFFLINE .* unset it"):
+def assert_no_key_in(error: BaseException) -> None:
+    told = "".join(traceback.format_exception(error))
+    while error:
+        told += repr(error)
+        error = error.__cause__ or error.__context__
+    assert not [start for start in range(len(KEY) - 7) if KEY[start : start + 8] in told], told
+
+
+ECHO = f'{{"authorization": "Bearer {KEY}"}}'.encode()
+REPEATS = {
+    "the headers": b"HTTP/1.1 401 No\r\nContent-Length: %d\r\n\r\n%s" % (len(ECHO), ECHO),
+    "at the cut": b"HTTP/1.1 401 No\r\nContent-Length: 300\r\n\r\n" + b"x" * 190 + KEY.encode() + b"x" * 90,
+    "half of it": b"HTTP/1.1 500 No\r\nContent-Length: 14\r\n\r\n" + KEY[:14].encode(),
+    "no status": b"HTTP/1.1 2x0 %s\r\n\r\n" % KEY.encode(),
+    "no length of a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%s\r\n" % KEY.encode(),
+}
+
+
+@pytest.mark.parametrize("name", REPEATS)
+def test_a_server_that_repeats_the_key_finds_it_in_no_message(name):
+    with raw_server([REPEATS[name]]) as url, pytest.raises((InvalidData, InvalidOption)) as error:
+        Endpoint("m", url, tries=2, patience=0.001)("prompt", 0)
+    assert_no_key_in(error.value)
+    assert str(error.value).isprintable()
+
+
+@pytest.mark.parametrize("between", ["\n", "é", "\x00", "\udcff"])
+def test_a_key_that_no_header_can_hold_is_told_by_its_variable(server, monkeypatch, between):
+    monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": KEY + between + KEY, "no_proxy": "*"})
+    with pytest.raises(InvalidOption, match="OPENAI_API_KEY holds what no header can") as error:
+        endpoint(server)("prompt", 0)
+    assert_no_key_in(error.value)
+    with pytest.raises(InvalidOption, match="must be a variable's name") as error:
+        endpoint(server, api_key_variable=KEY)
+    assert_no_key_in(error.value)
+
+
+TRICKLES = {
+    "headers": b"HTTP/1.1 200 OK\r\nX: ",
+    "body": b"HTTP/1.1 200 OK\r\nContent-Length: 999\r\n\r\n",
+    "until it closes": b'HTTP/1.1 200 OK\r\n\r\n{"choices": [{"message": {"content": "A dog barks."}}]}',
+}
+
+
+@pytest.mark.parametrize("name", TRICKLES)
+def test_a_server_that_trickles_is_left_in_time(name):
+    with raw_server([TRICKLES[name], *[b" "] * 100], pause=0.02) as url:
+        start = time.monotonic()
+        with pytest.raises(InvalidData, match=r"no answer in 2 tries .'timed out after 0.2 s'"):
+            Endpoint("m", url, tries=2, patience=0.001, timeout=0.2)("prompt", 0)
+        assert 0.4 <= time.monotonic() - start < 1.2
+
+
+def test_an_answer_without_an_end_is_not_kept(server):
+    bomb = gzip.compress(b" " * 2**27)
+    server[1].answers += [(200, bomb, {"Content-Encoding": "gzip"}), (200, bomb, {"Content-Encoding": "gzip, gzip"})]
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidData, match="sent more than 8388608 bytes"):
+            endpoint(server)("prompt", 0)
+        assert tracemalloc.get_traced_memory()[1] < 2**26
+    finally:
+        tracemalloc.stop()
+    with pytest.raises(InvalidData, match="packs its answer more than once"):
+        endpoint(server)("prompt", 0)
+    endless = [b"HTTP/1.1 200 OK\r\n\r\n", *[b" " * 2**20] * 12]
+    with raw_server(endless) as url, pytest.raises(InvalidData, match="sent more than 8388608 bytes"):
+        Endpoint("m", url)("prompt", 0)
+
+
+def test_a_server_that_asks_for_patience_gets_some(server):
+    server[1].answers += [(408, b"", {}), (429, b"", {"Retry-After": "9" * 400}), (503, b"", {"Retry-After": "soon"})]
+    start = time.monotonic()
+    assert endpoint(server, timeout=0.3)("prompt", 0) == reply(0)
+    assert 0.3 <= time.monotonic() - start < 1.5
+
+
+def completion(content: str) -> bytes:
+    return f'{{"choices": [{{"message": {{"content": {content}}}, "finish_reason": "stop"}}]}}'.encode()
+
+
+@pytest.mark.parametrize("content", ['[{"type": "text"}]', "3", "{}", "false", "9" * 5000, "[" * 10**5, '"\xff"'])
+def test_content_that_is_no_text_is_refused(server, content):
+    server[1].answers.append((200, completion(content).replace("\xff".encode(), b"\xff"), {}))
+    with pytest.raises(InvalidData, match="sent no chat completion") as error:
+        endpoint(server)("prompt", 0)
+    assert str(error.value).isprintable()
+
+
+def test_no_content_and_half_a_character_are_no_pairs_or_can_be_written(server, tmp_path):
+    pairs = [b'"A \\ud800 barks now. | A dog sits now."', b'"A \\ud83d\\ude00 rings now. | A bell hangs now."']
+    server[1].answers += [(200, completion(content), {}) for content in ("null", *(pair.decode() for pair in pairs))]
+    assert endpoint(server)("prompt", 0) == ""
+    table = generate(endpoint(server), PROMPT, tmp_path / "pairs.jsonl", pairs=2)
+    assert table.text[0] == "A ? barks now."
+    assert table.text[2] == "A \N{GRINNING FACE} rings now."
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"base_url": "http://[::1/v1"}, "base_url 'http://.*must begin with"),
+        ({"base_url": "http://"}, "base_url 'http://' must begin with"),
+        ({"base_url": "http://host:99999"}, "must begin with"),
+        ({"base_url": "http://a..b/v1"}, "must begin with"),
+        ({"base_url": "http://host\n/v1"}, "must begin with"),
+        ({"base_url": "http://host/v1?key=1"}, "must begin with"),
+        ({"base_url": f"http://someone:{KEY}@host/v1"}, "base_url 'host/v1' must begin with"),
+        ({"base_url": None}, "must begin with"),
+        ({"timeout": -1}, "timeout=-1: must be at least 0.001"),
+        ({"timeout": float("nan")}, "timeout=nan: must be"),
+        ({"timeout": float("inf")}, "timeout=inf: must be"),
+        ({"timeout": "x"}, "timeout='x': must be"),
+        ({"tries": 0}, "tries=0: must be at least 1"),
+        ({"tries": 1.5}, "tries=1.5: must be at least 1, at most 1,000 and whole"),
+        ({"patience": -1}, "patience=-1: must be at least 0"),
+        ({"patience": float("nan")}, "patience=nan: must be"),
+        ({"settings": {"stop": {"a"}}}, "no JSON .*set"),
+        ({"settings": {"temperature": float("nan")}}, "no JSON .*float"),
+        ({"settings": 3}, "no JSON"),
+        ({"name": 3}, "name 3 must be a text"),
+        ({"name": "\ud800"}, "no JSON"),
+    ],
+)
+def test_what_no_request_can_hold_is_refused_at_once(options, message):
+    with pytest.raises(InvalidOption, match=message) as error:
+        Endpoint(**{"name": "m", **options})
+    assert str(error.value).isprintable()
+    assert_no_key_in(error.value)
+
+
+def test_a_prompt_that_is_no_text_is_refused(server, tmp_path):
+    with pytest.raises(InvalidOption, match=r"no JSON .*surr"):
+        endpoint(server)("half a \ud800", 0)
+    for wrong in ({"prompt": "half a \ud800"}, {"topics": ["\ud800"]}, {"topics": [{1}]}, {"seed": float("nan")}):
+        with pytest.raises(InvalidOption, match="must be texts"):
+            generate(endpoint(server), **{"prompt": PROMPT, "file": tmp_path / "new", "pairs": 1, **wrong})
+    for wrong in ({"pairs": -1}, {"pairs": float("nan")}, {"patience": 0}):
+        with pytest.raises(InvalidOption, match=f"{next(iter(wrong))}=.*must be at least"):
+            generate(endpoint(server), PROMPT, tmp_path / "new", **{"pairs": 1, **wrong})
+    assert not server[1].asked and not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1", "foo://127.0.0.1", "a\x01b"])
+def test_a_proxy_that_does_not_work_is_told(server, monkeypatch, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(InvalidOption, match="mend HTTPS_PROXY, HTTP_PROXY"):
         endpoint(server)("prompt", 0)
 
 
@@ -347,6 +531,8 @@ def test_prompts_ship_and_are_filled_in():
         read_prompt("property", **fields, defintion="x")
     with pytest.raises(InvalidData, match="no prompt 'audble'"):
         read_prompt("audble")
+    with pytest.raises(InvalidData, match="no prompt 'xxx"):
+        read_prompt("x" * 5000)
 
 
 def test_the_audit_finds_a_planted_shortcut_and_no_other():

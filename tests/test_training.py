@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from zscap.classifiers.training import fit
-from zscap.errors import InvalidData
+from zscap.errors import InvalidData, InvalidOption, UnwritableOutput
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMOKE = {
@@ -139,6 +139,37 @@ def test_the_best_weights_are_kept_in_the_one_checkpoint(tmp_path, cut):
     assert torch.equal(model[0].weight, weights[1])
     assert not torch.equal(weights[1], weights[-1])
     assert [file.name for file in tmp_path.iterdir()] == ["run.pt"]
+
+
+@pytest.mark.parametrize("at", [0, 12, 19])
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_ends_the_training(at, factor):
+    model, loss = task()
+    with pytest.raises(InvalidOption, match=rf"learning_rate=0\.01: the loss, {factor}, .* at step {at + 1}; lower it"):
+        fit(model, lambda step: loss(step) * (factor if step == at else 1), **SETTINGS)
+
+
+def test_weights_that_are_no_numbers_end_the_training():
+    model, _ = task()
+    with pytest.raises(InvalidOption, match="a weight is no finite number at step 1"):  # of a finite loss
+        fit(model, lambda step: (model(torch.zeros(1, 3)).sum() * 0).sqrt(), steps=1, learning_rate=0.01)
+
+
+@pytest.mark.parametrize("name, value", [("learning_rate", 0), ("every", 0), ("warmup", 2), ("average", float("nan"))])
+def test_impossible_settings_are_refused(name, value):
+    model, loss = task()
+    with pytest.raises(InvalidOption, match=f"{name}={value}: must be at least"):
+        fit(model, loss, **SETTINGS | {name: value})
+
+
+def test_a_checkpoint_that_cannot_be_written_is_told(tmp_path):
+    model, loss = task()
+    (tmp_path / "file").touch()
+    with pytest.raises(UnwritableOutput, match=r"run\.pt can't be written .*: name another"):
+        fit(model, loss, **SETTINGS, checkpoint=tmp_path / "file" / "run.pt")
+    (tmp_path / "run.pt.part").mkdir()
+    with pytest.raises(UnwritableOutput, match=r"run\.pt can't be written .*: name another"):
+        fit(model, loss, **SETTINGS, checkpoint=tmp_path / "run.pt")
 
 
 def test_averaged_weights_are_not_the_last_ones():

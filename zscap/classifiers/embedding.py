@@ -77,13 +77,19 @@ class EmbeddingClassifier:
 
         Raises:
             InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
+            InvalidOption: an impossible value, or a learning rate that leads to no finite numbers.
         """
         from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
 
-        from .training import check_at_least, fit, labelled, training_and_validation
+        from .training import LEARNING_RATES, check_at_least, fit, labelled, training_and_validation
 
+        check_at_least(0, variants=variants)
         check_at_least(1, hidden=hidden, steps=steps)
         check_at_least(2, batch_size=batch_size)
+        check_at_least(0, 2**32 - 1, seed=seed)
+        check_at_least(0.0, 1.0, dropout=dropout, smoothing=smoothing)
+        check_at_least(0.0, 1000.0, noise=noise, weight_decay=weight_decay)
+        check_at_least(*LEARNING_RATES, learning_rate=learning_rate)
         (positive, negative), held_out = training_and_validation(positive, negative, validation, seed)
         rng = random.Random(seed)
         parts = [
@@ -122,9 +128,17 @@ class EmbeddingClassifier:
         return classifier
 
     def save(self, file: str | Path) -> None:
-        """Write the head as half-precision safetensors; the encoder isn't part of it."""
+        """Write the head as half-precision safetensors; the encoder isn't part of it.
+
+        Raises:
+            UnwritableOutput: the file can't be written.
+        """
+        from .training import writing
+
         hidden, width = self.head[1].weight.shape
-        write_packed(file, self.head, {"width": width, "hidden": hidden, "probes": self._probes()})
+        config = {"width": width, "hidden": hidden, "probes": self._probes()}
+        with writing(file):
+            write_packed(file, self.head, config)
 
     @classmethod
     def load(

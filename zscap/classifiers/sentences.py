@@ -24,6 +24,7 @@ from tqdm.auto import tqdm
 from ..data.sentences import normalised
 from ..errors import InvalidData, InvalidOption, UnwritableOutput, suggestion
 from ..files import REPOSITORY
+from .training import check_at_least, writing
 from .writers import Endpoint, LocalModel
 
 if TYPE_CHECKING:
@@ -32,7 +33,9 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint", "LocalModel", "generate", "read_pairs", "read_prompt"]
 
 PROMPTS = REPOSITORY / "data" / "prompts"
-PAIR = ("wanted", "other", "request")  # what a line of the file says of a pair
+MADE = ("model", "seed", "prompt", "topics")  # what the first line of the file says of all pairs
+PAIR = ("wanted", "other", "request")  # what each further line says of one
+BEGINNING = b'{"wanted": "'  # of such a line
 
 
 def read_prompt(name: str | Path = "audible", *, number: int = 20, **fields) -> str:
@@ -95,8 +98,11 @@ def generate(
     Raises:
         InvalidData: the answers bring nothing new, and what there is stays in the file; or the file is none of
             zscap's, and is left as it is. Also whatever `writer` raises.
+        InvalidOption: an impossible value.
         UnwritableOutput: the file can't be written, or goes on from another prompt, model, seed or other topics.
     """
+    check_at_least(0, pairs=pairs)
+    check_at_least(1, patience=patience)
     file = Path(file)
     topics = _prompt_file("topics").splitlines() if topics is None else list(topics) or ["anything"]
     rows = _resume(file, {"model": writer.name, "seed": seed, "prompt": prompt, "topics": topics})
@@ -135,26 +141,30 @@ def read_pairs(file: str | Path) -> pd.DataFrame:
     Raises:
         InvalidData: the file isn't there or isn't such a file.
     """
-    if not Path(file).is_file():
-        raise InvalidData(f"{file} isn't there: make it with zscap.classifiers.sentences.generate")
-    return _table(_parse(Path(file).read_bytes(), file)[1])
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        problem = "isn't there" if isinstance(error, FileNotFoundError) else f"can't be read ({error.strerror})"
+        raise InvalidData(f"{file} {problem}: make it with zscap.classifiers.sentences.generate") from error
+    return _table(_parse(content, file)[1])
 
 
 def _prompt_file(name: str | Path) -> str:
     """A text of data/prompts by its name, or any other text file."""
-    path = next((path for path in (PROMPTS / f"{name}.txt", Path(name)) if path.is_file()), None)
+    path = next((path for path in (PROMPTS / f"{name}.txt", Path(name)) if os.path.isfile(path)), None)
     if path is None:
         raise InvalidData(
             f"no prompt {str(name)!r}: name a text file, or one of data/prompts in a clone of the repository"
         )
     try:
         return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
+    except (OSError, UnicodeDecodeError) as error:
         raise InvalidData(f"{path} is no text ({error}): save it as UTF-8") from error
 
 
 def _pairs_in(answer: str) -> list[tuple[str, str]]:
     """The pairs of an answer, without the thoughts before them, list marks, quotation marks and headings."""
+    answer = answer.encode(errors="replace").decode()  # half a character, which no file can hold
     answer = answer.rpartition("</think>")[2].partition("<think>")[0]
     found = []
     for line in answer.splitlines():
@@ -167,53 +177,52 @@ def _pairs_in(answer: str) -> list[tuple[str, str]]:
 
 def _resume(file: Path, made: dict) -> list[dict]:
     """The pairs that are in the file, after the beginning of one that was cut off was dropped."""
-    first = _line(made)
     try:
+        first = _line(made)
+    except (TypeError, ValueError) as error:
+        raise InvalidOption(f"prompt, topics and seed must be texts and a number, as JSON has them: {error}") from None
+    with writing(file):
         content = file.read_bytes() if file.exists() else b""
-        if first.startswith(content):  # new, empty, or cut off in its first line
-            _append(file, first[len(content) :])
-            return []
-        before, rows, end = _parse(content, file)
-        if before != made:
-            differs = min(key for key in made if before.get(key) != made[key])
-            raise UnwritableOutput(
-                f"{file} goes on from a run with another {differs}: name another file, or the same {differs}"
-            )
-        if end < len(content):
+    if first.startswith(content):  # new, empty, or cut off in its first line
+        _append(file, first[len(content) :])
+        return []
+    before, rows, end = _parse(content, file)
+    if before != made:
+        differs = min(key for key in made if before[key] != made[key])
+        raise UnwritableOutput(
+            f"{file} goes on from a run with another {differs}: name another file, or the same {differs}"
+        )
+    if end < len(content):
+        with writing(file):
             os.truncate(file, end)
-    except OSError as error:
-        raise UnwritableOutput(f"{file} can't be written ({error.strerror}): name another file") from error
     return rows
 
 
 def _parse(content: bytes, file: str | Path) -> tuple[dict, list[dict], int]:
     """How a file's pairs were made, the pairs, and where the last one ends; the beginning of another may follow."""
     *lines, rest = content.split(b"\n")
-    begun = b'{"wanted": "'
     try:
         made, *rows = map(json.loads, lines)
-        if "prompt" not in made or not all(tuple(row) == PAIR for row in rows):
+        if tuple(made.keys()) != MADE or not all(tuple(row.keys()) == PAIR for row in rows):
             raise ValueError("other fields")
         if any(tuple(map(type, row.values())) != (str, str, int) for row in rows):
             raise ValueError("other values")
-        if not rest.startswith(begun) and not begun.startswith(rest):
+        if not rest.startswith(BEGINNING) and not BEGINNING.startswith(rest):
             raise ValueError("its last line is no pair")
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise InvalidData(f"{file} was not written by zscap ({error}): name another file") from error
     return made, rows, len(content) - len(rest)
 
 
 def _append(file: Path, lines: bytes) -> None:
-    try:
+    with writing(file):
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("ab") as stream:
             stream.write(lines)
-    except OSError as error:
-        raise UnwritableOutput(f"{file} can't be written ({error.strerror}): name another file") from error
 
 
 def _line(row: dict) -> bytes:
-    return json.dumps(row, ensure_ascii=False).encode() + b"\n"
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode() + b"\n"
 
 
 def _table(rows: list[dict]) -> pd.DataFrame:

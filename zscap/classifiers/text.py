@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -54,15 +55,23 @@ class TextClassifier:
             MissingWeights: the folder holds no whole classifier, or one whose head was never trained.
             InvalidOption: see the class.
         """
-        if not (Path(folder) / "config.json").is_file():
+        if not os.path.isfile(Path(folder) / "config.json"):
             raise MissingWeights(f"no classifier in {folder}: train it with notebooks/02_train_classifier.ipynb")
         classes = "AutoModelForSequenceClassification", "AutoTokenizer"
         return cls(*read_checkpoint(folder, *classes, device=device, dtype=dtype), label)
 
     def save(self, folder: str | Path) -> None:
-        """Write model and tokenizer into `folder` with `save_pretrained`."""
-        self.model.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
+        """Write model and tokenizer into `folder` with `save_pretrained`.
+
+        Raises:
+            UnwritableOutput: the folder can't be written.
+        """
+        from .training import writing
+
+        with writing(folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)  # transformers goes on without saving if that is a file
+            self.model.save_pretrained(folder)
+            self.tokenizer.save_pretrained(folder)
 
     @classmethod
     def train(
@@ -105,13 +114,17 @@ class TextClassifier:
             MissingWeights: `model` is neither here nor within reach on the hub.
             InvalidData: a class has no sentences, a sentence has both labels, a table isn't as it should be, or the
                 folder holds an unfinished run of other settings.
+            InvalidOption: an impossible value, or a learning rate that leads to no finite numbers.
+            UnwritableOutput: the folder can't be written.
         """
         from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from .training import check_at_least, fit, labelled, training_and_validation
+        from .training import LEARNING_RATES, check_at_least, fit, labelled, training_and_validation, writing
 
         check_at_least(1, epochs=epochs, batch_size=batch_size)
+        check_at_least(0, 2**32 - 1, seed=seed)
+        check_at_least(*LEARNING_RATES, learning_rate=learning_rate)
         (positive, negative), held = training_and_validation(positive, negative, validation, seed)
         torch.manual_seed(seed)  # the new head is random
         with reading("pretrained network", model, "connect, or copy it here"):
@@ -140,6 +153,8 @@ class TextClassifier:
             return F.cross_entropy(logits, labels[rows].to(device))
 
         sentences = hashlib.sha256(repr((texts, held_texts, len(positive))).encode()).hexdigest()[:12]
+        with writing(folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)  # or the first epoch would be in vain
         unfinished = Path(folder) / "unfinished.pt"
         steps_per_epoch = max(1, len(texts) // batch_size)
         classifier.history = fit(

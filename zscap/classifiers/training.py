@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
+from contextlib import contextmanager
+from numbers import Integral, Real
 from pathlib import Path
 
 import pandas as pd
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.sentences import labelled_texts, normalised
-from ..errors import InvalidData, InvalidOption
+from ..errors import InvalidData, InvalidOption, UnwritableOutput
 
 Sentences = Sequence[str]
 Table = pd.DataFrame | str | Path  # see `zscap.data.labelled_texts`
+LEARNING_RATES = 1e-12, 100.0  # the least and the greatest
 
 
 def fit(
@@ -57,7 +61,13 @@ def fit(
 
     Raises:
         InvalidData: the checkpoint is damaged, or of a run with other settings.
+        InvalidOption: an impossible value, or a learning rate at which the loss or a weight becomes no finite number.
+        UnwritableOutput: the checkpoint can't be written.
     """
+    check_at_least(0, steps=steps)
+    check_at_least(1, every=every)
+    check_at_least(*LEARNING_RATES, learning_rate=learning_rate)
+    check_at_least(0.0, 1.0, warmup=warmup, average=average)
     recipe = {
         **{"steps": steps, "learning_rate": learning_rate, "every": every, "keep_best": keep_best, "warmup": warmup},
         **{"weight_decay": weight_decay, "average": average, "seed": seed, **(recipe or {})},
@@ -92,7 +102,13 @@ def fit(
         decay = min(average, (step + 1) / (step + 10))  # a short memory at first forgets the random start
         for name, tensor in model.state_dict().items() if average else ():
             smooth[name] = torch.lerp(tensor, smooth[name], decay) if tensor.is_floating_point() else tensor.clone()
-        if (step + 1) % every == 0 or step + 1 == steps:
+        due = (step + 1) % every == 0 or step + 1 == steps
+        if not (math.isfinite(since[-1]) and (not due or all(p.isfinite().all() for p in model.parameters()))):
+            raise InvalidOption(
+                f"learning_rate={learning_rate}: the loss, {since[-1]:g}, or a weight is no finite number at step "
+                f"{step + 1}; lower it, or look for such numbers in the data"
+            )
+        if due:
             model.eval()
             with torch.no_grad():
                 figures = {name: float(figure) for name, figure in evaluate().items()} if evaluate else {}
@@ -103,9 +119,10 @@ def fit(
             if checkpoint:
                 state = {"model": model.state_dict(), "optimiser": optimiser.state_dict(), "smooth": smooth}
                 state |= {"best": best, "step": step + 1, "rows": rows, "recipe": recipe}
-                Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
-                torch.save(state, f"{checkpoint}.part")
-                os.replace(f"{checkpoint}.part", checkpoint)
+                with writing(checkpoint):
+                    Path(checkpoint).parent.mkdir(parents=True, exist_ok=True)
+                    torch.save(state, f"{checkpoint}.part")
+                    os.replace(f"{checkpoint}.part", checkpoint)
     if weights := best["weights"] or smooth:
         model.load_state_dict(weights)
     model.eval()
@@ -131,11 +148,23 @@ def _read_checkpoint(file: str | Path, recipe: dict[str, str]) -> dict:
     return saved
 
 
-def check_at_least(minimum: int, **values: int) -> None:
-    """Raise InvalidOption where a value is under the minimum."""
+def check_at_least(minimum: float, maximum: float = math.inf, **values: float) -> None:
+    """Raise InvalidOption where a value is no number from minimum to maximum, or not whole though the minimum is."""
+    whole = isinstance(minimum, int)
+    rule = f"at least {minimum}" + f", at most {maximum:,}" * (maximum < math.inf) + " and whole" * whole
     for name, value in values.items():
-        if value < minimum:
-            raise InvalidOption(f"{name}={value}: must be at least {minimum}")
+        if not isinstance(value, Integral if whole else Real) or not minimum <= value <= maximum:
+            raise InvalidOption(f"{name}={value!r}: must be {rule}")
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns whatever keeps a file from being written into UnwritableOutput, which names it."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # of Python, torch and safetensors
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UnwritableOutput(f"{path} can't be written ({reason}): name another") from error
 
 
 def training_and_validation(

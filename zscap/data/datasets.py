@@ -58,10 +58,15 @@ def fetch(name: str, folder: str | Path | None = None, *, base_url: str | None =
         path = target / file
         try:
             download(f"{url}/{file}", path, published if isinstance(published, str) else None)
-            found = sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise InvalidData(f"{url}/{file} can't be downloaded ({reason}): try again, or pass base_url") from error
-        if isinstance(published, int) and found != published:
+        if isinstance(published, str):
+            continue
+        try:
+            found = sum(bool(line.strip()) for line in path.read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidData(f"{path} is damaged ({error}): delete it and fetch {name} again") from error
+        if found != published:
             raise InvalidData(f"{path} has {found} sentences instead of {published}: delete it and fetch {name} again")
     return target

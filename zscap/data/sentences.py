@@ -1,6 +1,7 @@
 """Readers of text data, and splits of them."""
 
 import json
+import os
 import re
 from pathlib import Path
 
@@ -28,6 +29,8 @@ def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
     Raises:
         InvalidData: the file isn't there, a column is missing, or a row has no text or another label.
     """
+    if not isinstance(source, pd.DataFrame | str | Path):
+        raise InvalidData(f"the source is of type {type(source).__name__}: give a table or a csv file")
     table, name = (source, "the table") if isinstance(source, pd.DataFrame) else (_read_csv(Path(source)), source)
     table = table.rename(columns={old: new for old, new in COLUMNS.items() if new not in table})
     if missing := [column for column in COLUMNS.values() if list(table).count(column) != 1]:
@@ -35,7 +38,8 @@ def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
     textless = ~table.text.map(lambda text: isinstance(text, str) and bool(text.strip())).astype(bool)
     if (bad := textless | ~table.label.isin([0, 1])).any():
         row = table[bad].iloc[0]
-        raise InvalidData(f"{name} has a row {row.text!r}, {row.label!r}: text must be a text, label 1 or 0")
+        shown = " ".join(f"{row.text!r}, {row.label!r}".split())[:100]
+        raise InvalidData(f"{name} has a row {shown}: text must be a text, label 1 or 0")
     return table.assign(label=table.label.astype(bool))
 
 
@@ -56,7 +60,7 @@ def load_audibility(source: str | Path = "own") -> pd.DataFrame:
     if source == "published":
         return _load_published(data_folder() / "audibility")
     table = labelled_texts(OWN_AUDIBILITY if source == "own" else source)
-    table = table.rename(columns={new: old for old, new in COLUMNS.items()})
+    table = table.drop(columns=COLUMNS, errors="ignore").rename(columns={new: old for old, new in COLUMNS.items()})
     return table.drop_duplicates("sentence", ignore_index=True)
 
 
@@ -77,22 +81,25 @@ def read_sentences(folder: str | Path | None, repository: str | Path | None = No
     """
     tables = []
     for file, (source, reader, audio, held_out) in CORPORA.items() if folder else ():
-        if (path := Path(folder) / file).exists():
+        if os.path.exists(path := Path(folder) / file):
             try:
                 texts, keys = reader(path)
-                table = pd.DataFrame({"text": list(texts), "source": source, "audio": audio, "key": list(keys)})
-            except (ValueError, LookupError, TypeError) as error:
-                raise InvalidData(f"{path} can't be read as {source} ({error!r}): get it again") from error
+                texts = pd.Series(list(texts)).map(clean_sentence, na_action="ignore")
+                if texts.isna().all():
+                    raise ValueError("no texts")
+                table = pd.DataFrame({"text": texts, "source": source, "audio": audio, "key": list(keys)})
+            except Exception as error:  # whatever the bytes of a damaged file lead to
+                raise InvalidData(f"{path} can't be read as {source} ({error!r:.200}): get it again") from error
             table["held_out"] = table.key.factorize()[0] % 20 == 19 if held_out is None else held_out
             tables.append(table)
     if repository and not tables:
         own = load_audibility(Path(repository) / "data/audibility.csv")
-        table = pd.DataFrame({"text": own.sentence, "source": "own", "audio": own.audible})
-        tables.append(table.assign(held_out=own.pair.factorize()[0] % 20 == 19))
+        texts, pairs = own.sentence.map(clean_sentence), own.get("pair", own.index)
+        table = pd.DataFrame({"text": texts, "source": "own", "audio": own.audible})
+        tables.append(table.assign(held_out=pd.factorize(pairs)[0] % 20 == 19))
     if not tables:
         raise InvalidData(f"no sentences in {folder}: fetch a data set, or name a clone of the repository as well")
-    sentences = pd.concat(tables, ignore_index=True).drop(columns="key", errors="ignore").dropna()
-    sentences["text"] = sentences["text"].map(clean_sentence)
+    sentences = pd.concat(tables, ignore_index=True).drop(columns="key", errors="ignore").dropna().astype({"text": str})
     words = sentences["text"].str.count(" ") + 1
     return sentences[words.between(3, 24)].drop_duplicates(["text", "source"]).reset_index(drop=True)
 
@@ -173,7 +180,10 @@ def _load_published(folder: Path) -> pd.DataFrame:
     for file, audible in PUBLISHED_AUDIBILITY.items():
         if not (folder / file).is_file():
             raise InvalidData(f"{folder / file} isn't there: run `zscap fetch audibility`, or set ZSCAP_DATA")
-        sentences[audible] = dict.fromkeys(_lines(folder / file)[0])
+        try:
+            sentences[audible] = dict.fromkeys(_lines(folder / file)[0])
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidData(f"{folder / file} is damaged ({error}): delete it, fetch audibility") from error
     both = sentences[True].keys() & sentences[False].keys()
     return pd.DataFrame(
         [(line, audible) for audible, lines in sentences.items() for line in lines if line not in both],
@@ -182,11 +192,11 @@ def _load_published(folder: Path) -> pd.DataFrame:
 
 
 def _read_csv(path: Path) -> pd.DataFrame:
-    if not path.is_file():
+    if not os.path.exists(path):
         raise InvalidData(f"{path} isn't there: give a csv file or a table with the columns text and label")
     try:
         return pd.read_csv(path)
-    except ValueError as error:  # no rows, another number of columns, not utf-8
+    except Exception as error:  # a folder, no rows, another number of columns, not utf-8, packed and damaged
         raise InvalidData(f"{path} is no csv file ({' '.join(str(error).split())}): save it as one") from error
 
 
