@@ -550,3 +550,11 @@ def test_what_is_seen_in_a_source(tmp_path):
     assert [source_name(source) for source in (frames, quarters(), path, (np.ones(5), 9))] == names
     with Image.open(tmp_path / "a.png") as opened:
         assert source_name(opened) == str(tmp_path / "a.png")
+
+
+def test_frames_that_would_fill_the_memory_are_not_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(vision, "MAX_FRAME_PIXELS", 1_000)
+    with pytest.raises(
+        UnreadableSource, match=r"a\.mp4: not readable as a video \(64 x 48 pixels; at most 0 million\)"
+    ):
+        read_video(film(tmp_path / "a.mp4", 9), 2)

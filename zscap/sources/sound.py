@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
-MAX_VALUES = 2**28  # of all channels together: ten minutes of eight at 48 kHz, or a gigabyte of one
+MAX_VALUES = 2**28  # of all channels together: ten minutes of eight at 48 kHz
 MAX_PEAK = 2.0**31  # what 32-bit integers reach; the spectra of far more overflow
 SILENCE = 1e-4  # peak of full scale 1, -80 dB: below the dither of a 14-bit recorder
 CANCELLED = 0.01  # of the loudest channel's peak: what coding leaves of channels that cancel each other
@@ -163,7 +163,7 @@ def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
 def _check_size(frames: int, channels: int, rate: int, name: str) -> None:
     if frames / rate > MAX_SECONDS + 1:  # some coders add a little
         _check_duration(frames / rate, name)
-    if frames * channels > MAX_VALUES:
+    if frames * max(channels, 2) > MAX_VALUES:  # at least one is kept, half a gigabyte
         raise UnreadableSource(
             f"{name}: {frames} samples of {channels} channels at {rate} Hz are too many; resample or cut it"
         )

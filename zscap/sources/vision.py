@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_ASPECT = 100  # of an image: made as high as a network wants it, a line of pixels would fill the memory
 MAX_PIXELS = 2**27  # of an image, the largest photographs; unpacked and turned it takes up to 1.5 GB
-MAX_FRAME_PIXELS = 2**25  # of a video's frame, 8K; ten of them take 1 GB
+MAX_FRAME_PIXELS = 2**24  # of a video's frame, twice 4K; ten of them take half a gigabyte
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would hand PostScript to Ghostscript
 
 
