@@ -24,6 +24,8 @@ import numpy as np
 import reference_imagebind
 import soundfile
 import test_clap
+import test_classifier
+import test_clip
 import test_imagebind
 import test_prefix_model
 import test_sources
@@ -41,9 +43,10 @@ from zscap.data import labelled_texts, load_audibility, read_sentences
 from zscap.errors import UnreadableSource, ZscapError
 from zscap.files import ASSETS
 from zscap.keywords import Keywords, read_keywords
-from zscap.matchers import CLAP, EmbeddedMatcher, ImageBind
+from zscap.matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
 from zscap.matchers.scenes import SceneMatcher
 from zscap.options import MagicOptions, ProximalOptions, SteeringOptions
+from zscap.roles import finite
 from zscap.sources import read_audio, read_video
 
 RATE = 16_000
@@ -152,13 +155,19 @@ class World:
             lm = zscap.PrefixLanguageModel.load(folder, tiny.HashMatcher())
             check_caption(zscap.Captioner(lm)("a", prompt="A dog", max_new_tokens=2))
             return
-        if kind == "classifier":
-            values = zscap.EmbeddingClassifier.load(folder / "classifier.safetensors", self.matcher).probability(["a"])
-        elif kind == "clap":
-            values = CLAP.load(folder).encode_text(["a dog", ""])
+        if kind == "scenes":
+            classifier = zscap.EmbeddingClassifier.load(folder / "classifier.safetensors", self.matcher)
+            finite(classifier.probability(["a"]), kind, "a")
+            matcher = SceneMatcher.load(folder, text_folder=ASSETS)
+            finite(matcher.encode_source([Image.new("RGB", (9, 9))]), kind, "an image")
+        elif kind == "bert":
+            finite(zscap.TextClassifier.load(folder, label="LABEL_1").probability(["a", "a dog barks"]), kind, "a")
+        elif kind == "imagebind":
+            matcher = ImageBind.load(folder / "tiny.pth", **test_imagebind.HEADS)
+            finite(matcher.encode_text(["the dog", ""]), kind, "a")
         else:
-            values = ImageBind.load(folder / "tiny.pth", **test_imagebind.HEADS).encode_text(["the dog", ""])
-        check(bool(values.isfinite().all()), "values that are no numbers")
+            matcher = {"clap": CLAP, "clip": CLIP}[kind].load(folder)
+            finite(matcher.encode_text(["a dog", ""]), kind, "a")
 
 
 class Answers:
@@ -213,7 +222,7 @@ def _pictures() -> dict[str, bytes]:
 
 def _checkpoints(folder: Path) -> dict[str, Path]:
     """A small folder of each kind of checkpoint."""
-    folders = {kind: folder / kind for kind in ("gpt2", "opt", "clap", "imagebind", "prefix", "classifier")}
+    folders = {kind: folder / kind for kind in ("gpt2", "opt", "clap", "clip", "imagebind", "prefix", "bert", "scenes")}
     tiny.language_model(folders["gpt2"])
     tiny.language_model(folders["opt"], "opt")
     torch.save(load_file(folders["opt"] / "model.safetensors"), folders["opt"] / "pytorch_model.bin")
@@ -222,9 +231,12 @@ def _checkpoints(folder: Path) -> dict[str, Path]:
     folders["imagebind"].mkdir()
     torch.save(reference_imagebind.weights(), folders["imagebind"] / "tiny.pth")
     test_imagebind.write_merges(folders["imagebind"] / "bpe_simple_vocab_16e6.txt.gz")
+    test_clip.write(folders["clip"])
     test_prefix_model.saved(folders["prefix"])
-    folders["classifier"].mkdir()
-    shutil.copy(ASSETS / "classifier.safetensors", folders["classifier"])
+    test_classifier.tiny_network("bert of three labels", folders["bert"])
+    folders["scenes"].mkdir()
+    for name in ("classifier.safetensors", "scenes.safetensors"):
+        shutil.copy(ASSETS / name, folders["scenes"])
     return folders
 
 

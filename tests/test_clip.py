@@ -28,9 +28,8 @@ TEXTS = [
 LONG = "a dog and a cat and a bell and a man and a child and rain and wind and birds"
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("clip")
+def write(folder):
+    """A tiny CLIP of the real classes."""
     torch.manual_seed(0)
     tokenizer = tiny.trained(CLIPTokenizer(model_max_length=CONTEXT_LENGTH))
     tower = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
@@ -45,6 +44,11 @@ def folder(tmp_path_factory):
         folder
     )
     return folder
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("clip"))
 
 
 @pytest.fixture(scope="module")

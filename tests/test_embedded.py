@@ -172,6 +172,23 @@ def test_metadata_that_are_wrong_are_refused_at_once(folder, config):
         EmbeddedMatcher.load(folder)
 
 
+@pytest.mark.parametrize(
+    ("damage", "says"),
+    [
+        (lambda weight: weight.index_fill(0, torch.tensor([3]), torch.nan), "holds a number that is not finite"),
+        (lambda weight: weight.index_fill(0, torch.tensor([3]), torch.inf), "holds a number that is not finite"),
+        (lambda weight: weight.float() * 1e30, "float32.*; must be float16"),
+        (lambda weight: weight.to(torch.int8), "int8.*; must be float16"),
+    ],
+)
+def test_weights_that_are_no_numbers_of_half_precision_are_refused(folder, damage, says):
+    weights = load_file(folder / "matcher.safetensors")
+    weights["tower.norm.bias"] = damage(weights["tower.norm.bias"])
+    save_file(weights, folder / "matcher.safetensors", {"config": json.dumps({"tower": TOWER, "encoder": ENCODER})})
+    with pytest.raises(MissingWeights, match=rf"matcher\.safetensors: no whole weights file .*{says}"):
+        EmbeddedMatcher.load(folder)
+
+
 def test_a_tokenizer_that_is_absent_damaged_or_another_is_named(folder):
     file = folder / "language_model" / "tokenizer.json"
     whole = file.read_text()

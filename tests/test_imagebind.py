@@ -360,6 +360,9 @@ def test_impossible_sizes_are_named(folder, tmp_path):
                 folder,
                 lambda tensors, name=name, shape=(1, positions, width): tensors.update({name: torch.ones(shape)}),
             )
+    name = "modality_heads.audio.2.weight"
+    with pytest.raises(InvalidData, match=r"changed\.pth: its towers embed into \{.*7.*\} dimensions; must be"):
+        load_changed(tmp_path, folder, lambda tensors: tensors.update({name: tensors[name][:7].clone()}))
     with pytest.raises(InvalidOption, match="text_heads=5: must divide the text tower's width, 16"):
         ImageBind.load(folder / "tiny.pth", **HEADS | {"text_heads": 5})
 

@@ -8,6 +8,7 @@ import torch
 from transformers import DynamicCache
 
 import zscap
+from zscap.files import write_packed
 from zscap.language_models.prefix import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
 from zscap.matchers import EmbeddedMatcher
 
@@ -187,6 +188,12 @@ def test_weights_survive_the_file_and_missing_ones_are_named(tmp_path):
     tiny.language_model(tmp_path / "narrow")
     with pytest.raises(zscap.MissingWeights, match="vectors of width 16, and the language model reads 32"):
         PrefixLanguageModel.load(tmp_path / "narrow", tiny.HashMatcher())
+    for temperature in (0, -1, float("nan"), "low", None, [1]):
+        write_packed(tmp_path / MAPPER_FILE, again, again.config | {"temperature": temperature})
+        with pytest.raises(
+            zscap.MissingWeights, match=f"{MAPPER_FILE}: no whole weights file .*; make it with notebooks"
+        ):
+            PrefixMapper.load(tmp_path)
     whole = (tmp_path / "whole" / MAPPER_FILE).read_bytes()
     (tmp_path / MAPPER_FILE).write_bytes(whole[: len(whole) // 2])
     for folder in (tmp_path, tmp_path / "nowhere"):

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import sys
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+from warnings import catch_warnings, simplefilter
 
 import platformdirs
 
 from .errors import MissingWeights, ZscapError
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 PACKAGE = Path(__file__).parent
 ASSETS = PACKAGE / "assets"
 REPOSITORY = PACKAGE.resolve().parent  # a clone of the project, if the package was not installed elsewhere
 MAX_TENSORS = 5_000  # of a network; the largest of the presets' have about a thousand
+MAX_JSON = 2**26  # bytes; in memory it may become twenty times as much
 
 
 def cache_folder() -> Path:
@@ -34,10 +38,48 @@ def data_folder() -> Path:
     return Path(os.environ.get("ZSCAP_DATA") or cache_folder())
 
 
-def sha256_of(path: str | Path) -> str:
-    """The checksum of a file, in hexadecimal digits."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def has_checksum(path: Path, checksum: str) -> bool:
+    """Whether a file is what its checksum says: sha256, or in 40 digits git's sha1 of a blob."""
+    from tqdm import tqdm  # late: what needs no checksum answers sooner
+
+    size = path.stat().st_size
+    git = hashlib.sha1(b"blob %d\0" % size, usedforsecurity=False)
+    digest = hashlib.sha256() if len(checksum) == 64 else git
+    bar = tqdm(total=size, desc=path.name, unit="B", unit_scale=True, leave=False, disable=None)
+    with path.open("rb") as file, bar:
+        while chunk := file.read(2**20):
+            digest.update(chunk)
+            bar.update(len(chunk))
+    return digest.hexdigest() == checksum
+
+
+def is_cut_off(path: Path) -> bool:
+    """Whether a file of weights or settings ends before it says that it does; weights are not read for that."""
+    try:
+        if path.suffix == ".json":
+            read_json(path)
+        elif path.suffix == ".safetensors":
+            from safetensors import safe_open
+
+            safe_open(path, "numpy")
+        elif path.suffix in (".bin", ".pth"):
+            with path.open("rb") as file:
+                pickled = file.read(1) == b"\x80"  # as torch did before 1.6, with no word about the length
+            return not pickled and not zipfile.is_zipfile(path)
+    except Exception:  # each library raises its own
+        return True
+    return False
+
+
+def read_json(path: Path) -> object:
+    """What a json file holds.
+
+    Raises:
+        OSError, ValueError, RecursionError: it is not there, no json, or larger and deeper than settings are.
+    """
+    if path.stat().st_size > MAX_JSON:
+        raise ValueError(f"{path.name} has {path.stat().st_size} bytes; must be at most {MAX_JSON}")
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def download(url: str, path: str | Path, sha256: str | None) -> None:
@@ -68,7 +110,9 @@ def download(url: str, path: str | Path, sha256: str | None) -> None:
 def reading(what: str, path: str | Path, fix: str) -> Iterator[None]:
     """Turns whatever a damaged file makes a library raise into MissingWeights, which names the file and the fix."""
     try:
-        yield
+        with catch_warnings():
+            simplefilter("ignore")  # what is wrong is said once, as an error
+            yield
     except ZscapError:
         raise
     except Exception as error:  # each library raises its own; tokenizers raises a bare Exception
@@ -106,6 +150,18 @@ def bounded(size: int, tensors: int = MAX_TENSORS) -> Iterator[None]:
         hook.remove()
 
 
+def check_finite(weights: dict[str, Tensor]) -> None:
+    """Refuses a NaN or an infinity in a weight; no copy of one is made.
+
+    Raises:
+        ValueError: names the weight.
+    """
+    for name, weight in weights.items():
+        # Of numbers with a NaN among them it is the least and the greatest.
+        if weight.is_floating_point() and weight.numel() and not all(map(math.isfinite, weight.aminmax())):
+            raise ValueError(f"{name} holds a number that is not finite")
+
+
 def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) -> tuple[nn.Module, dict]:
     """A network that `write_packed` saved, in float32, and the arguments that it was built with.
 
@@ -124,8 +180,11 @@ def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) 
         config = json.loads(file.metadata()["config"])
         with torch.device("meta"), bounded(Path(path).stat().st_size, len(file.keys())):
             network = build(**config)
-        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
-        network.load_state_dict(weights, assign=True)
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        check_finite(weights)
+        if kinds := {weight.dtype for weight in weights.values()} - {torch.float16}:
+            raise ValueError(f"it has weights of {kinds}; must be float16")
+        network.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
     return network, config
 
 

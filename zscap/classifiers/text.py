@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoints import read_checkpoint
+from ..checkpoints import WHOLE, read_checkpoint
 from ..errors import InvalidOption, MissingWeights
-from ..files import reading
+from ..files import check_finite, reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +58,10 @@ class TextClassifier:
         if not os.path.isfile(Path(folder) / "config.json"):
             raise MissingWeights(f"no classifier in {folder}: train it with notebooks/02_train_classifier.ipynb")
         classes = "AutoModelForSequenceClassification", "AutoTokenizer"
-        return cls(*read_checkpoint(folder, *classes, device=device, dtype=dtype), label)
+        classifier = cls(*read_checkpoint(folder, *classes, device=device, dtype=dtype), label)
+        with reading("classifier", folder, WHOLE):
+            check_finite({"its output": classifier.probability(["a word", "a text with more words"])})
+        return classifier
 
     def save(self, folder: str | Path) -> None:
         """Write model and tokenizer into `folder` with `save_pretrained`.

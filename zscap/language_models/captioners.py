@@ -8,7 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..checkpoints import read_checkpoint
+import numpy as np
+
+from ..checkpoints import WHOLE, read_checkpoint
+from ..files import check_finite, reading
 from .causal import LanguageModel
 from .conditional import PARTS
 from .encoder_decoder import EncoderDecoderModel
@@ -45,4 +48,8 @@ def captioner_model(
 
 def load_speech_captioner(path: str | Path, **settings) -> LanguageModel:
     """Read a captioner of the Whisper kind; arguments and errors as of `zscap.checkpoints.read_checkpoint`."""
-    return captioner_model(*read_checkpoint(path, "AutoModelForSpeechSeq2Seq", "AutoProcessor", **settings))
+    captioner = captioner_model(*read_checkpoint(path, "AutoModelForSpeechSeq2Seq", "AutoProcessor", **settings))
+    with reading("captioner", path, WHOLE):
+        heard = captioner.begin("a word", (np.linspace(-1, 1, 16_000), 16_000))
+        check_finite({"its output": captioner.forward(heard)[0]})
+    return captioner

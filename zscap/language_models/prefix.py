@@ -43,6 +43,8 @@ class PrefixMapper(nn.Module):
         self, dimensions: int, length: int, width: int, hidden: int, remembered: int = 0, temperature: float = 0.02
     ):
         super().__init__()
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature}: must be above 0")
         self.length, self.width, self.temperature = length, width, temperature
         self.layers = nn.Sequential(nn.Linear(dimensions, hidden), nn.Tanh(), nn.Linear(hidden, length * width))
         self.register_buffer("memory", torch.zeros(remembered, dimensions))  # rows of unit norm

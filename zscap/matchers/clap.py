@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
@@ -41,6 +42,7 @@ class CLAP(FromCheckpoint):
     """
 
     classes = ("ClapModel", "AutoTokenizer", "ClapFeatureExtractor")
+    example = np.linspace(-1, 1, 48_000), 48_000
 
     def __init__(self, model: ClapModel, tokenizer: PreTrainedTokenizerBase, extractor: ClapFeatureExtractor):
         self.model = model.eval().requires_grad_(False)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.nn.functional import normalize
 
@@ -34,6 +35,7 @@ class CLIP(FromCheckpoint):
     """
 
     classes = ("CLIPModel", "AutoTokenizer", "CLIPImageProcessorPil")
+    example = Image.new("RGB", (9, 7))
 
     def __init__(self, model: CLIPModel, tokenizer: PreTrainedTokenizerBase, processor: CLIPImageProcessorPil):
         self.model = model.eval().requires_grad_(False)

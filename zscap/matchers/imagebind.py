@@ -22,7 +22,7 @@ from torch.nn.functional import linear, normalize, pad, scaled_dot_product_atten
 from transformers.audio_utils import mel_filter_bank
 
 from ..errors import InvalidData, InvalidOption, MissingWeights
-from ..files import reading
+from ..files import check_finite, reading
 from ..sources import is_video_file, is_visual, read_audio, read_frames, source_name
 from .clip_tokenizer import MERGES_FILE, clean, read_merges, token_ids
 from .parts import ByParts
@@ -152,6 +152,7 @@ class PatchTower(nn.Module):
 
     def __init__(self, kernel: int, positions: int, width: int, layers: int, heads: int, hidden: int, dimensions: int):
         super().__init__()
+        self.dimensions = dimensions
         self.rgbt_stem = nn.ModuleDict(self.make_stem(kernel, width))
         self.cls_token = nn.Parameter(torch.zeros(1, 1, width))
         self.pos_embedding_helper = nn.ParameterDict({"pos_embed": nn.Parameter(torch.zeros(1, positions, width))})
@@ -264,8 +265,8 @@ class ImageBind(ByParts):
         """Read a checkpoint in the official layout, of any widths and depths.
 
         Args:
-            checkpoint: `imagebind_huge.pth`. It is mapped, not read: on a CPU in its own dtype its tensors stay in
-                the file, so leave it in place; those of other modalities are never read.
+            checkpoint: `imagebind_huge.pth`. It is mapped: on a CPU in its own dtype its tensors stay in the file, so
+                leave it in place; those of other modalities are never read.
             text_heads, audio_heads, vision_heads: of attention, which no tensor's shape shows.
             vision: False leaves out the vision tower, so that of videos the sound counts.
             merges: CLIP's byte pair merges, plain or gzipped; None for `bpe_simple_vocab_16e6.txt.gz` beside it.
@@ -284,6 +285,9 @@ class ImageBind(ByParts):
         for kind in KINDS if vision else ("text", "audio"):
             with reading(f"{kind} tower of ImageBind", path, fix):
                 towers[kind] = _tower(kind, tensors, heads[kind]).to(device, dtype)
+                check_finite(towers[kind].state_dict())
+        if len(dimensions := {tower.dimensions for tower in towers.values()}) > 1:
+            raise InvalidData(f"{path}: its towers embed into {dimensions} dimensions; must be the same in all of them")
         text = towers["text"]
         tokenizer = read_merges(merges or path.parent / MERGES_FILE, text.token_embedding.num_embeddings)
         ids = lambda texts: token_ids(tokenizer, list(map(clean, texts)), text.context_length)  # noqa: E731

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..checkpoints import read_checkpoint
-from ..files import reading
+from ..files import check_finite, reading
 
 if TYPE_CHECKING:
     from ..sources import Source
@@ -49,6 +49,7 @@ class FromCheckpoint(ByParts):
     """A matcher that is made of a checkpoint's network, tokenizer and what reads the sources."""
 
     classes: ClassVar[tuple[str, str, str]]  # of transformers, in this order
+    example: ClassVar[Source]  # is embedded at once, which fails where settings do not fit each other
 
     @classmethod
     def load(
@@ -73,4 +74,6 @@ class FromCheckpoint(ByParts):
         with reading(cls.__name__, path, "give a folder with files of one and the same checkpoint"):
             if len(tokenizer) > model.config.text_config.vocab_size or tokenizer.eos_token_id is None:
                 raise ValueError("its tokenizer is another network's")
-            return cls(model, tokenizer, reader)
+            matcher = cls(model, tokenizer, reader)
+            check_finite({"a text": matcher.encode_text(["a word"]), "a source": matcher.encode_source([cls.example])})
+        return matcher

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, MissingWeights, UnknownPreset, suggestion
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
-from .places import PLACES, Part, Weights
+from .places import PLACES, Part
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -94,25 +95,33 @@ def about(preset: str) -> Preset:
     return known[preset]
 
 
-def downloads(preset: str) -> list[Weights]:
-    """What `zscap fetch` would download for a preset.
-
-    Raises:
-        UnknownPreset: no such name.
-    """
-    weights = [part.weights for part in about(preset).parts.values()]
-    return [each for each in weights if each.downloadable and each.problem(preset) is not None]
-
-
-def fetch(preset: str) -> None:
+def fetch(preset: str, *, check: bool = False, say: Callable[[str], object] = print) -> None:
     """Downloads what a preset needs and this machine lacks, at the pinned revision.
 
+    Args:
+        check: reads every file whole and compares its checksum, so that what is damaged is replaced as well.
+        say: is told what is downloaded and what was checked.
+
     Raises:
         UnknownPreset: no such name.
-        MissingWeights: a server cannot be reached, or sends something else.
+        MissingWeights: a server cannot be reached, or sends something else; or, where files are to be checked, those
+            that cannot be downloaded are absent or damaged.
     """
-    for weights in downloads(preset):
+    chosen = about(preset)
+    networks = [part.weights for part in chosen.parts.values()]
+    damaged = [(weights, names) for weights in networks if weights.downloadable and (names := weights.damaged(check))]
+    say("\n".join(weights.lacking(names) for weights, names in damaged) or f"{preset}: nothing to download")
+    for weights, _ in damaged:
         weights.fetch()
+    if check:
+        checksums = {weights.root / name: weights.checksum(name) for weights in networks for name in weights.names}
+        unknown = list(checksums.values()).count(None)
+        say(
+            f"{preset}: {len(checksums)} files checked, {unknown} of them with no checksum to compare; "
+            f"{sum(len(names) for _, names in damaged)} downloaded again"
+        )
+        if problems := chosen.problems():
+            raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
 
 
 @dataclass(frozen=True)

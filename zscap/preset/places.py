@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
 
 from ..errors import MissingWeights
-from ..files import PACKAGE, cache_folder, download, sha256_of
+from ..files import PACKAGE, cache_folder, download, has_checksum, is_cut_off
+
+SMALL = 2**24  # bytes; up to here a checksum is compared whenever the file is looked at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +38,34 @@ class Weights:
         return Path(self.folder)
 
     @property
-    def path(self) -> Path | str:
+    def path(self) -> Path:
         """What a network is loaded from."""
         return self.root / self.entry
+
+    @property
+    def names(self) -> list[str]:
+        """Of all files that loading may read."""
+        return list(self.files)
+
+    def checksum(self, name: str) -> str | None:
+        """What `has_checksum` compares a file with; None where nothing is known."""
+        return None
+
+    def is_whole(self, name: str, read: bool = False) -> bool:
+        """Whether a file is there and whole; a large one is compared with its checksum only where it is to be read."""
+        file, checksum = self.root / name, self.checksum(name)
+        if checksum and file.is_file() and (read or file.stat().st_size <= SMALL):
+            return has_checksum(file, checksum)
+        return file.is_file() and not is_cut_off(file)
+
+    def damaged(self, read: bool = False) -> list[str]:
+        """Names of files that are absent or not whole."""
+        return [name for name in self.names if not self.is_whole(name, read)]
+
+    def described(self, name: str) -> str:
+        """A file that is absent or not whole."""
+        file = self.root / name
+        return f"a whole {file}" if file.is_file() else str(file)
 
     def problem(self, preset: str) -> str | None:
         """Why they cannot be loaded, and how to get them for a preset; None where all are there and whole."""
@@ -52,20 +80,22 @@ class Packaged(Weights):
     def root(self) -> Path:
         return PACKAGE / self.folder
 
+    def checksum(self, name: str) -> str:
+        return self.files[name]
+
+    def is_whole(self, name: str, read: bool = False) -> bool:
+        file = self.root / name
+        return file.is_file() and _checked_once(file, self.files[name], file.stat().st_size, file.stat().st_mtime_ns)
+
     def problem(self, preset: str) -> str | None:
-        for name, sha256 in self.files.items():
-            file = self.root / name
-            if not file.is_file():
-                return f"{file}: absent; install zscap again"
-            if _checked_once(file, file.stat().st_size, file.stat().st_mtime_ns) != sha256:
-                return f"a whole {file}: its sha256 is not the published one; install zscap again"
-        return None
+        damaged = self.damaged()
+        return f"{self.described(damaged[0])}: install zscap again" if damaged else None
 
 
 @cache
-def _checked_once(file: Path, size: int, changed: int) -> str:
-    """The sha256 of a file, which several presets share."""
-    return sha256_of(file)
+def _checked_once(file: Path, sha256: str, size: int, changed: int) -> bool:
+    """Whether a file, which several presets share, has its checksum."""
+    return has_checksum(file, sha256)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,20 +111,29 @@ class Remote(Weights):
         """What they are, how large, and under which licence."""
         return f"{self.path} ({self.gigabytes} GB, {self.license})"
 
+    def lacking(self, damaged: list[str]) -> str:
+        """What of them is not there, or not whole."""
+        there = [name for name in damaged if (self.root / name).is_file()]
+        return f"a whole {', '.join(there)} of {self.description}" if there else self.description
+
     def problem(self, preset: str) -> str | None:
-        return None if all(map(self.is_there, self.files)) else f"{self.description}: run `zscap fetch {preset}`"
+        damaged = self.damaged()
+        return f"{self.lacking(damaged)}: run `zscap fetch {preset}`" if damaged else None
 
     def fetch(self) -> None:
-        """Download what is not there.
+        """Download what is not there or not what its checksum says; a file stays until another can take its place.
 
         Raises:
             MissingWeights: a server cannot be reached, or sends something else.
         """
         try:
             self.download()
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:200]
+        except Exception as error:  # each client raises its own
+            reason = " ".join(str(error.__cause__ or error).split())[:200]
             raise MissingWeights(f"{self.description}: cannot be downloaded ({reason}); check the network") from None
+
+    def download(self) -> None:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,19 +141,44 @@ class Hub(Remote):
     """Files of a repository of the Hugging Face hub (`folder`) at a pinned commit, read from the local cache."""
 
     @property
-    def path(self) -> str:
-        return self.folder
+    def root(self) -> Path:
+        from huggingface_hub import constants, snapshot_download  # late: they take a third of a second
 
-    def is_there(self, name: str) -> bool:
-        from huggingface_hub import try_to_load_from_cache  # late: it takes a third of a second
+        try:  # no patterns, no files: where they would lie
+            found = snapshot_download(self.folder, revision=self.revision, allow_patterns=[], local_files_only=True)
+        except (OSError, ValueError):
+            found = Path(constants.HF_HUB_CACHE, self.folder)
+        return Path(found)
 
-        return isinstance(try_to_load_from_cache(self.folder, name, revision=self.revision), str)
+    @property
+    def description(self) -> str:
+        return f"{self.folder} ({self.gigabytes} GB, {self.license})"
+
+    @property
+    def names(self) -> list[str]:
+        root = self.root
+        return sorted({*self.files, *(file.name for file in root.glob("*") if file.is_file())})
+
+    def checksum(self, name: str) -> str | None:
+        # The cache names a file by its etag, which is its checksum, and makes a link to it.
+        file = self.root / name
+        etag = file.readlink().name if file.is_symlink() else ""
+        return etag if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", etag) else None
 
     def download(self) -> None:
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import hf_hub_download, snapshot_download
+        from huggingface_hub.utils import logging
 
+        logging.set_verbosity_error()  # of every try it would tell a line
         patterns = ["*.json", "*.txt", *self.files]
         snapshot_download(self.folder, revision=self.revision, allow_patterns=patterns)
+        for name in self.damaged(read=True):
+            hf_hub_download(self.folder, name, revision=self.revision, force_download=True)
+            (self.root / name).unlink()  # it may not be a link to what came
+            hf_hub_download(self.folder, name, revision=self.revision)
+            if not self.is_whole(name, read=True):
+                (self.root / name).unlink()
+                raise ValueError(f"the server's {name} has another checksum than it says")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,10 +189,11 @@ class Downloaded(Remote):
     def root(self) -> Path:
         return cache_folder() / self.folder
 
-    def is_there(self, name: str) -> bool:
-        # Its sha256, which would take many seconds, was checked when it came.
-        file = self.root / name
-        return file.is_file() and file.stat().st_size == self.files[name]["bytes"]
+    def checksum(self, name: str) -> str:
+        return self.files[name]["sha256"]
+
+    def is_whole(self, name: str, read: bool = False) -> bool:
+        return super().is_whole(name, read) and (self.root / name).stat().st_size == self.files[name]["bytes"]
 
     def download(self) -> None:
         for name, published in self.files.items():
@@ -142,8 +207,8 @@ class Folder(Weights):
     command: str
 
     def problem(self, preset: str) -> str | None:
-        missing = [name for name in self.files if not (self.root / name).is_file()]
-        return f"{missing[0]} in {self.folder}, which you make: run `{self.command}`" if missing else None
+        damaged = self.damaged()
+        return f"{self.described(damaged[0])}, which you make: run `{self.command}`" if damaged else None
 
 
 PLACES: dict[str, type[Weights]] = {"package": Packaged, "hub": Hub, "download": Downloaded, "folder": Folder}

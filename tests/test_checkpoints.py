@@ -1,0 +1,270 @@
+"""What every reader of a checkpoint refuses: code, pickles, numbers that are none, settings that fill the memory."""
+
+import io
+import json
+import os
+import pickle
+import shutil
+
+import numpy as np
+import pytest
+import reference_imagebind
+import test_captioners
+import test_clap
+import test_clip
+import test_imagebind
+import tiny
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+import zscap
+from zscap.classifiers.writers import LocalModel
+from zscap.errors import MissingWeights, ZscapError
+from zscap.evaluation.judges import Fluency
+from zscap.files import ASSETS, check_finite
+from zscap.language_models.captioners import load_speech_captioner
+from zscap.matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
+
+
+def classifier(folder):
+    tiny.language_model(folder)
+    labels = {"id2label": {0: "other", 1: "wanted"}, "label2id": {"other": 0, "wanted": 1}}
+    network = transformers.AutoModelForSequenceClassification.from_pretrained(folder, **labels, pad_token_id=0)
+    network.save_pretrained(folder)
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+    tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.save_pretrained(folder)
+
+
+def embedded(folder):
+    (folder / "language_model").mkdir()
+    for name in ("matcher.safetensors", "language_model/tokenizer.json", "language_model/tokenizer_config.json"):
+        shutil.copy(ASSETS / name, folder / name)
+
+
+READERS = {  # what writes a tiny one, and what reads it
+    "language model": (tiny.language_model, zscap.LanguageModel.load),
+    "CLAP": (lambda folder: test_clap.write(folder, fused=False), CLAP.load),
+    "CLIP": (test_clip.write, CLIP.load),
+    "captioner": (lambda folder: test_captioners.load("whisper", folder), load_speech_captioner),
+    "classifier": (classifier, zscap.TextClassifier.load),
+    "fluency": (tiny.language_model, Fluency.load),
+    "writer": (tiny.language_model, LocalModel.load),
+    "matcher": (embedded, EmbeddedMatcher.load),
+}
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """Copies of the checkpoints, each written once."""
+    wholes = {}
+
+    def copy(reader, folder):
+        if reader not in wholes:
+            wholes[reader] = tmp_path_factory.mktemp("whole")
+            READERS[reader][0](wholes[reader])
+        return shutil.copytree(wholes[reader], folder / "checkpoint")
+
+    return copy
+
+
+def bait(folder, ran, **changes):
+    """Code in all places where transformers looks for some; what runs it leaves a file."""
+    folder = folder / "language_model" if (folder / "language_model").is_dir() else folder
+    (folder / "custom_generate").mkdir()
+    for file in (folder / "evil.py", folder / "custom_generate" / "generate.py"):
+        file.write_text(f"open({str(ran)!r}, 'w')\n")
+    auto = "Config Model ModelForCausalLM ModelForSequenceClassification ModelForSpeechSeq2Seq Processor"
+    classes = {f"Auto{name}": "evil.Evil" for name in f"{auto} FeatureExtractor ImageProcessor VideoProcessor".split()}
+    for file in folder.glob("*config.json"):
+        settings = json.loads(file.read_text()) | {"auto_map": classes | {"AutoTokenizer": ["evil.Evil"] * 2}}
+        file.write_text(json.dumps(settings | {name: value for name, value in changes.items() if name in settings}))
+    return folder
+
+
+@pytest.fixture
+def ran(monkeypatch, tmp_path):
+    """A file that code of a checkpoint would write; whoever asks whether to run it is answered yes."""
+    monkeypatch.setattr("sys.stdin", io.StringIO("y\n" * 99))
+    monkeypatch.setattr("transformers.dynamic_module_utils.HF_MODULES_CACHE", str(tmp_path / "modules"))
+    return tmp_path / "ran"
+
+
+UNKNOWN = {"model_type": "evil", "tokenizer_class": "Evil", "feature_extractor_type": "Evil", "processor_class": "Evil"}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_no_code_of_a_checkpoint_runs(written, tmp_path, ran, reader):
+    folder = written(reader, tmp_path)
+    bait(folder, ran)
+    READERS[reader][1](folder)
+    assert not ran.exists()
+    shutil.rmtree(folder)
+    bait(written(reader, tmp_path), ran, **UNKNOWN)
+    try:
+        READERS[reader][1](folder)
+    except ZscapError as error:
+        assert isinstance(error, MissingWeights) and "\n" not in str(error)
+    assert not ran.exists()
+
+
+def test_code_of_a_checkpoint_would_run_if_it_were_not_refused(written, tmp_path, ran):
+    folder = bait(written("language model", tmp_path), ran, **UNKNOWN)
+    with pytest.raises(Exception, match="Evil"):  # the module has no such class
+        transformers.AutoTokenizer.from_pretrained(folder)
+    assert ran.exists()
+
+
+class Evil:
+    def __init__(self, ran):
+        self.ran = ran
+
+    def __reduce__(self):
+        return os.system, (f"touch {self.ran}",)
+
+
+PICKLES = {
+    "zip": torch.save,
+    "before 1.6": lambda evil, path: torch.save(evil, path, _use_new_zipfile_serialization=False),
+    "plain": lambda evil, path: path.write_bytes(pickle.dumps(evil)),
+}
+
+
+@pytest.mark.parametrize("form", PICKLES)
+@pytest.mark.parametrize("reader", [name for name in READERS if name != "matcher"])
+def test_no_pickle_runs(written, tmp_path, ran, reader, form):
+    folder = written(reader, tmp_path)
+    name = next(iter(load_file(folder / "model.safetensors")))
+    (folder / "model.safetensors").unlink()
+    PICKLES[form]({name: Evil(ran)}, folder / "pytorch_model.bin")
+    with pytest.raises(MissingWeights):
+        READERS[reader][1](folder)
+    assert not ran.exists()
+
+
+@pytest.mark.parametrize("form", PICKLES)
+def test_no_pickle_of_imagebind_runs(tmp_path, ran, form):
+    file = tmp_path / "imagebind_huge.pth"
+    PICKLES[form](reference_imagebind.weights() | {"modality_heads.text.proj.1.weight": Evil(ran)}, file)
+    with pytest.raises(MissingWeights, match=r"imagebind_huge\.pth: no whole checkpoint of ImageBind"):
+        ImageBind.load(file)
+    assert not ran.exists()
+    pickle.loads(pickle.dumps(Evil(ran)))
+    assert ran.exists()
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
+def test_numbers_that_are_not_finite_are_named(value, dtype):
+    weights = {"whole": torch.randn(9, 5, dtype=dtype), "none": torch.empty(0), "ids": torch.arange(3)}
+    check_finite(weights | {"scalar": torch.tensor(1.0, dtype=dtype)})
+    weights["layers.1.bias"] = torch.zeros(5, 9, dtype=dtype).T.index_fill(0, torch.tensor([7]), value)
+    with pytest.raises(ValueError, match=r"layers\.1\.bias holds a number that is not finite"):
+        check_finite(weights)
+
+
+@pytest.mark.parametrize("reader", [name for name in READERS if name not in ("writer", "matcher")])
+def test_a_checkpoint_with_a_number_that_is_not_finite_is_refused(written, tmp_path, reader):
+    folder = written(reader, tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    name = next(name for name in reversed(weights) if weights[name].is_floating_point())
+    for value in (np.nan, np.inf):
+        weights[name].view(-1)[-1] = value
+        save_file(weights, folder / "model.safetensors", {"format": "pt"})
+        with pytest.raises(MissingWeights, match=rf"no whole checkpoint of .*{name} holds a number that is not finite"):
+            READERS[reader][1](folder)
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused_in_it(written, tmp_path):
+    folder = written("language model", tmp_path)
+    weights = load_file(folder / "model.safetensors")
+    weights["transformer.h.1.mlp.c_fc.bias"][3] = 1e5
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    zscap.LanguageModel.load(folder)
+    with pytest.raises(MissingWeights, match=r"transformer\.h\.1\.mlp\.c_fc\.bias holds a number that is not finite"):
+        zscap.LanguageModel.load(folder, dtype="float16")
+
+
+def test_imagebind_with_a_number_that_is_not_finite_is_refused(tmp_path):
+    test_imagebind.write_merges(tmp_path / "bpe_simple_vocab_16e6.txt.gz")
+    for kind, value, dtype in (("text", np.nan, "float32"), ("vision", -np.inf, "float32"), ("audio", 1e5, "float16")):
+        tensors = reference_imagebind.weights()
+        tensors[f"modality_trunks.{kind}.blocks.1.mlp.fc1.bias"][2] = value
+        torch.save(tensors, tmp_path / "tiny.pth")
+        expected = rf"no whole {kind} tower of ImageBind .*blocks\.1\.mlp\.fc1\.bias holds a number that is not finite"
+        with pytest.raises(MissingWeights, match=expected):
+            ImageBind.load(tmp_path / "tiny.pth", dtype=getattr(torch, dtype), **test_imagebind.HEADS)
+    ImageBind.load(tmp_path / "tiny.pth", **test_imagebind.HEADS)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("reader", "file", "changes"),
+    [
+        ("language model", "generation_config.json", {"eos_token_id": "10"}),
+        ("language model", "generation_config.json", {"eos_token_id": {"a": 1}}),
+        ("language model", "tokenizer_config.json", {"model_max_length": [1]}),
+        ("language model", "tokenizer_config.json", {"model_max_length": 0}),
+        ("language model", "tokenizer_config.json", {"bos_token": "a token that the model does not know"}),
+        ("language model", "config.json", {"attn_implementation": "kernels-community/flash-attn2"}),
+        ("language model", "config.json", {"_attn_implementation": {"": "somebody/kernel"}}),
+        ("language model", "config.json", {"resid_pdrop": 381}),
+        ("classifier", "tokenizer_config.json", {"model_max_length": "long"}),
+        ("CLAP", "preprocessor_config.json", {"feature_size": 10**9}),
+        ("CLAP", "preprocessor_config.json", {"feature_size": 10**4}),
+        ("CLAP", "preprocessor_config.json", {"feature_size": 32}),
+        ("CLAP", "preprocessor_config.json", {"nb_max_samples": 10**12}),
+        ("CLAP", "preprocessor_config.json", {"max_length_s": 0}),
+        ("CLAP", "preprocessor_config.json", {"hop_length": 1}),
+        ("CLAP", "preprocessor_config.json", {"hop_length": "long"}),
+        ("CLAP", "preprocessor_config.json", {"hop_length": -480}),
+        ("CLAP", "preprocessor_config.json", {"fft_window_size": 10**7}),
+        ("CLAP", "preprocessor_config.json", {"max_length_s": 10**6}),
+        ("CLAP", "preprocessor_config.json", {"sampling_rate": 10**7}),
+        ("CLAP", "preprocessor_config.json", {"sampling_rate": float("nan")}),
+        ("CLAP", "tokenizer_config.json", {"model_max_length": float("nan")}),
+        ("CLAP", "tokenizer_config.json", {"model_max_length": -2.5}),
+        ("CLIP", "preprocessor_config.json", {"size": {"shortest_edge": 10**6}}),
+        ("CLIP", "preprocessor_config.json", {"crop_size": {"height": 10**5, "width": 10**5}}),
+        ("CLIP", "preprocessor_config.json", {"crop_size": {"height": 3, "width": 3}}),
+        ("CLIP", "preprocessor_config.json", {"do_center_crop": False}),
+        ("CLIP", "preprocessor_config.json", {"image_std": [0.5, 0.5]}),
+        ("CLIP", "preprocessor_config.json", {"image_mean": [0.5, "bright", 0.5]}),
+        ("captioner", "processor_config.json", {"feature_extractor": {"feature_size": 8, "chunk_length": 10**6}}),
+        ("captioner", "processor_config.json", {"feature_extractor": {"feature_size": 8, "sampling_rate": 0}}),
+        ("captioner", "generation_config.json", {"suppress_tokens": [10**9]}),
+        ("captioner", "generation_config.json", {"suppress_tokens": "all"}),
+    ],
+    ids=str,
+)
+@pytest.mark.timeout(20)
+def test_settings_that_do_not_fit_or_fill_the_memory_are_refused(written, tmp_path, reader, file, changes):
+    folder = written(reader, tmp_path)
+    settings = json.loads((folder / file).read_text())
+    (folder / file).write_text(json.dumps(settings | changes))
+    with pytest.raises(MissingWeights, match=r"checkpoint: no whole .*; give a folder with ") as caught:
+        READERS[reader][1](folder)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("file", ["config.json", "generation_config.json", "tokenizer_config.json"])
+@pytest.mark.parametrize("text", ["[" * 10**6, "[1]", "", '{"a": ' * 10**4], ids=["deep", "list", "empty", "deeper"])
+def test_settings_that_are_none_are_refused(written, tmp_path, file, text):
+    folder = written("language model", tmp_path)
+    (folder / file).write_text(text)
+    with pytest.raises(MissingWeights, match="no whole checkpoint"):
+        zscap.LanguageModel.load(folder)
+
+
+def test_large_settings_are_not_read(written, tmp_path):
+    folder = written("language model", tmp_path)
+    with (folder / "tokenizer_config.json").open("wb") as file:
+        file.truncate(10**10)  # sparse
+    with pytest.raises(MissingWeights, match=r"tokenizer_config\.json has 10000000000 bytes; must be at most "):
+        zscap.LanguageModel.load(folder)
