@@ -8,11 +8,12 @@ STAMP := .venv/.installed
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test notebooks lint clean
+.PHONY: help demo test fuzz notebooks lint clean
 
 help:
 	@echo "make demo       caption recordings with and without guidance, write runs/demo.png"
 	@echo "make test       run every test, notebooks included"
+	@echo "make fuzz       give zscap 20,000 damaged and hostile inputs, and kill 60 runs"
 	@echo "make notebooks  execute the numbered notebooks anew, in place"
 	@echo "make lint       check style"
 
@@ -22,6 +23,10 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval notebooks/0*.ipynb
+
+fuzz: $(STAMP)
+	$(BIN)/python tests/fuzz.py
+	$(BIN)/python tests/kills.py
 
 notebooks: $(STAMP)
 	for notebook in notebooks/0*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done

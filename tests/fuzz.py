@@ -24,6 +24,7 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(Path(__file__).parent))
 import conftest  # noqa: E402, F401 - the environment of the tests
 
+INPUTS = 20_000
 MAX_SECONDS, MAX_BYTES = 10, 2 * 2**30
 HANGS = 60  # seconds after which an input is given up
 
@@ -181,7 +182,7 @@ def run(inputs: int, seed: int, file: Path) -> list[dict]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--inputs", type=int, default=20_000)
+    parser.add_argument("--inputs", type=int, default=INPUTS)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--only", type=int, help="number of one input")
     given = parser.parse_args()

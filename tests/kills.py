@@ -23,6 +23,7 @@ import conftest  # noqa: E402, F401 - the environment of the tests
 
 from zscap import cli  # noqa: E402
 
+KILLS = 60
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
@@ -82,7 +83,7 @@ def trial(random: Random, folder: Path, suffix: str, kills: int) -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--kills", type=int, default=60)
+    parser.add_argument("--kills", type=int, default=KILLS)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     random, left, in_the_midst = Random(given.seed), given.kills, 0

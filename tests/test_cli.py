@@ -242,7 +242,7 @@ def test_options_are_listed_with_value_rule_and_meaning(run):
         assert status == 0 and section in out
         for option in dataclasses.fields(kind):
             assert f"\n  {option.name} = {json.dumps(option.default)}" in section
-    assert "beam_size = 1 hypotheses of each source; 1 is greedy decoding (at least 1 and at most 100)" in words
+    assert "beam_size = 1 hypotheses of each source; 1 is greedy decoding (at least 1 and at most 32)" in words
     assert "('scores' or 'losses')" in words and "(true or false)" in words
     _, out, _ = run("options", "embedded")
     assert "\n  min_p = 0.0005 " in out and out.startswith("embedded: Gradient steering")

@@ -57,7 +57,7 @@ def test_defaults_are_the_released_settings():
         ({"gradient_norm_power": 10}, r"gradient_norm_power=10.0: must be at least 0 and at most 2, e.g. 0.9"),
         ({"step_size": 1e300}, r"step_size=1e\+300: must be greater than 0, from 1e-6 to 1e6"),
         ({"start_penalty": 5e-324}, r"start_penalty=5e-324: must be greater than 0, from 1e-6 to 1e6"),
-        ({"beam_size": 10**30}, r"beam_size=10{30}: must be at least 1 and at most 100"),
+        ({"beam_size": 10**30}, r"beam_size=10{30}: must be at least 1 and at most 32"),
         ({"num_drafts": 10**30}, r"num_drafts=.*: must be at least 1 and at most 100"),
         ({"seed": 18446744073709}, r"seed=18446744073709: must be at least 0 and at most 4,294,967,295"),
         ({"seed": 10**5000}, r"seed=a number of too many digits: must be at least 0"),

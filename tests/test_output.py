@@ -14,7 +14,7 @@ import pytest
 
 from zscap.caption import Caption
 from zscap.errors import UnreadableSource, UnwritableOutput
-from zscap.output import Output
+from zscap.output import COLUMNS, Output
 
 SETTINGS = {"preset": "p", "options": {"keywords": ("a", "b")}, "keywords": None, "device": "cpu"}
 GOOD = Caption("a.wav", "audio of", 'a "dog",\nbarks', " a dog barks", (1, 2), 0.1234567, None, -1.5)
@@ -113,6 +113,9 @@ FOREIGN = [
     '"',
     "\n",
     "\x00\xff",
+    '{"source": "' + 10**5 * "[",
+    '{"source": ' + 10**5 * "[" + "\n",
+    ",".join(COLUMNS) + ",preset,options,keywords,device\n" + 10**6 * "x" + "\n",
 ]
 
 
@@ -135,6 +138,13 @@ def test_every_line_is_checked(tmp_path, suffix):
     with pytest.raises(UnwritableOutput, match=r"line \d is not a caption"):
         write(path, GOOD, OTHER)
     assert path.read_bytes() == before
+
+
+def test_a_large_file_of_somebody_else_is_not_read(tmp_path):
+    with (tmp_path / "a.jsonl").open("wb") as file:
+        file.truncate(2**36)
+    with pytest.raises(UnwritableOutput, match="line 1 is not a caption of zscap"):
+        write(tmp_path / "a.jsonl", GOOD)
 
 
 def test_an_output_that_is_an_input_or_no_file_is_refused(tmp_path):
@@ -163,7 +173,7 @@ def test_two_runs_at_once(tmp_path, suffix):
     code = f"""
 import sys
 from pathlib import Path
-from zscap.output import Output
+from zscap.output import COLUMNS, Output
 with Output(Path({str(other)!r}), {SETTINGS}):
     print("locked", flush=True)
     sys.stdin.read()

@@ -34,6 +34,12 @@ class Captioner:
         options: their class says which guidance runs.
         batch_size: sources decoded together; captions do not depend on it.
 
+    A caption is the same alone, in a batch of any size and order, and with any number of threads where the networks
+    run in double precision, as those of the embedded presets do: of 100 recordings, 0 differed. In float32, sums round
+    with the size of the batch, and gradient steering amplifies that: up to 4 of 100 captions of the embedded networks
+    had other tokens than alone with one thread; by proximal steering 0, and 0 of 100 with tiny GPT-2 and OPT at the
+    papers' settings (data/results/invariance.csv, made by tests/invariance.py).
+
     Raises:
         InvalidOption: a batch_size under 1.
 

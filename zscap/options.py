@@ -74,7 +74,7 @@ class DecodingOptions:
         "at least 0 and under 1",
         lambda value: 0 <= value < 1,
     )
-    beam_size: int = _at_least(1, 100, 1, "hypotheses of each source; 1 is greedy decoding")
+    beam_size: int = _at_least(1, 32, 1, "hypotheses of each source; 1 is greedy decoding")
     max_new_tokens: int = _at_least(1, 10**5, 8, "tokens of the caption at most")
     max_length: int = _at_least(0, 10**6, 0, "tokens of prompt and caption together at most; 0 sets no limit")
     num_drafts: int = _at_least(

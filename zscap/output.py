@@ -55,7 +55,7 @@ class Output:
                 self._acquire()
                 is_new = not self._file.exists()
                 self._file.open("a").close()  # proves that it can be written
-                self._read(self._file.read_bytes().decode(*TEXT))
+                self._read()
                 if is_new:
                     self._file.unlink()
         except BaseException:
@@ -123,8 +123,14 @@ class Output:
         if reason is not None:
             raise UnwritableOutput(f"{self.path}: {reason}; choose another --out")
 
-    def _read(self, text: str) -> None:
+    def _read(self) -> None:
         """Take every row, and find out whether a killed run left the beginning of one behind them."""
+        start = (self.header or BEGINNING).encode(*TEXT)
+        with self._file.open("rb") as file:
+            begun = file.read(len(start))
+            if not start.startswith(begun):
+                self._refuse(1)  # without reading all of what may be large
+            text = (begun + file.read()).decode(*TEXT)
         end = text.rfind("\n") + 1
         while self.is_table and text.count('"', 0, end) % 2:  # a quoted cell may hold line breaks
             end = text.rfind("\n", 0, end - 1) + 1
@@ -132,7 +138,10 @@ class Output:
         self._is_cut = bool(rest)
         if self.is_table:
             is_own = whole.startswith(self.header) or not text
-            names, *lines = csv.reader(io.StringIO(whole if whole else self.header, newline=""))
+            try:
+                names, *lines = csv.reader(io.StringIO(whole if whole else self.header, newline=""))
+            except csv.Error:  # a cell of megabytes
+                self._refuse(1)
             rows = [dict(zip(names, cells, strict=False)) if len(cells) == len(names) else {} for cells in lines]
             records = [_csv(row.values()) for row in rows]
         else:
@@ -156,7 +165,7 @@ class Output:
         """Whether it is whole JSON, and no row of these settings."""
         try:
             return not self.settings.keys() <= json.loads(record).keys()
-        except (ValueError, AttributeError):
+        except (ValueError, AttributeError, RecursionError):
             return False
 
     def _refuse(self, number: int) -> None:
@@ -204,7 +213,7 @@ def _parsed(record: str) -> dict:
     """A row of JSON, empty if it is none of zscap's."""
     try:
         row = json.loads(record)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return row if isinstance(row, dict) and ("text" in row or "error" in row) else {}
 
