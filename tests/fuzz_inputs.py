@@ -110,7 +110,7 @@ def odd_json(random: Random, value: object) -> object:
             if random.random() < 0.2:
                 del at[key]
             else:
-                at[key] = random.choice([odd for odd in ODD if not isinstance(odd, bytes)])
+                at[key] = copy.deepcopy(random.choice([odd for odd in ODD if not isinstance(odd, bytes)]))
             break
     return made
 
@@ -323,7 +323,7 @@ def _odd_tensors(random: Random, file: Path) -> None:
     name = random.choice(list(state))
     match random.randrange(7):
         case 0:
-            state[name].view(-1)[0] = random.choice((math.nan, math.inf, 1e30))
+            state[name].view(-1)[:1] = random.choice((math.nan, math.inf, 1e30))
         case 1:
             del state[name]
         case 2:
@@ -428,7 +428,7 @@ def captions_files(random: Random, folder: Path, world: World) -> None:
     )
     file.write_bytes(before)
     try:
-        with output.Output(file, settings) as out:
+        with output.Output(file, settings, [caption.source for caption in captions]) as out:
             left = out.remaining([caption.source for caption in captions])
             for caption in captions:
                 if caption.source in left:
@@ -440,8 +440,11 @@ def captions_files(random: Random, folder: Path, world: World) -> None:
     check(os.listdir(folder) == [file.name], "files are left behind")
     if whole.startswith(before):
         check(after.count(b'"dog') == whole.count(b'"dog') and after.endswith(b"\n"), "rows are lost")
-    rows = [line for line in before.splitlines(keepends=True)[:-1] if b"bad.wav" not in line]
-    check(all(line in after for line in rows), "whole rows are lost")
+    lost = [line for line in before.splitlines(keepends=True)[:-1] if b"bad.wav" not in line and line not in after]
+    begun = before[before.rindex(lost[0]) :] if lost else b""
+    # A row may go that is the beginning of one; it may hold a line break.
+    check(not lost or (file.suffix == ".csv" and begun.startswith((b"0.wav,", b"1.wav,", b"2.wav,"))), "rows are lost")
+    check(begun.count(b"seed") < 2, "whole rows are lost")
 
 
 def answers(random: Random, folder: Path, world: World) -> None:

@@ -207,6 +207,9 @@ def test_impossible_captioners_and_options_are_refused(language_model):
         captioner(["clip"], forbidden_tokens=(5, 99999))
     with pytest.raises(zscap.InvalidOption, match="end_token='zzz end'"):
         captioner(["clip"], end_token="zzz end")
+    with pytest.raises(zscap.InvalidOption, match=r"end_token='1+ \.\.\. .*choose a single token") as caught:
+        captioner(["clip"], end_token=10**5 * "1")
+    assert len(str(caught.value)) < 2000
     with pytest.raises(zscap.InvalidOption, match=r"at most 64; shorten the prompt|reads at most 64"):
         captioner(["clip"], prompt="a dog barks " * 40)
 

@@ -25,7 +25,7 @@ FORMATS = ["jsonl", "csv"]
 
 def write(path: Path, *captions: Caption, settings: dict = SETTINGS) -> list[str]:
     """What a run does; gives the sources that were left to it."""
-    with Output(path, settings) as output:
+    with Output(path, settings, [caption.source for caption in captions]) as output:
         remaining = output.remaining([caption.source for caption in captions])
         for caption in captions:
             if caption.source in remaining:
@@ -145,6 +145,24 @@ def test_a_large_file_of_somebody_else_is_not_read(tmp_path):
         file.truncate(2**36)
     with pytest.raises(UnwritableOutput, match="line 1 is not a caption of zscap"):
         write(tmp_path / "a.jsonl", GOOD)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_what_was_added_by_hand_is_not_taken_for_a_row_that_was_cut_off(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    write(path, GOOD)
+    own = path.read_bytes()
+    write(path, GOOD, OTHER)
+    stray = path.read_bytes().replace(b'"', b"", 1)  # in a table, it makes one cell of all that follows
+    for content in (own + b"my notes", own + b"c.wavy,my notes", own + b"\xff", stray):
+        path.write_bytes(content)
+        try:
+            write(path, GOOD, OTHER)
+        except UnwritableOutput as error:
+            assert re.search(r"line \d is not a caption of zscap", str(error))
+            assert path.read_bytes() == content
+        else:
+            assert path.read_bytes().startswith(content)
 
 
 def test_an_output_that_is_an_input_or_no_file_is_refused(tmp_path):

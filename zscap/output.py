@@ -55,7 +55,7 @@ class Output:
                 self._acquire()
                 is_new = not self._file.exists()
                 self._file.open("a").close()  # proves that it can be written
-                self._read()
+                self._read(inputs)
                 if is_new:
                     self._file.unlink()
         except BaseException:
@@ -123,7 +123,7 @@ class Output:
         if reason is not None:
             raise UnwritableOutput(f"{self.path}: {reason}; choose another --out")
 
-    def _read(self) -> None:
+    def _read(self, sources: Iterable[str | Path]) -> None:
         """Take every row, and find out whether a killed run left the beginning of one behind them."""
         start = (self.header or BEGINNING).encode(*TEXT)
         with self._file.open("rb") as file:
@@ -137,7 +137,7 @@ class Output:
         whole, rest = text[:end], text[end:]
         self._is_cut = bool(rest)
         if self.is_table:
-            is_own = whole.startswith(self.header) or not text
+            is_own = self._is_begun(rest, sources) if whole else not text
             try:
                 names, *lines = csv.reader(io.StringIO(whole if whole else self.header, newline=""))
             except csv.Error:  # a cell of megabytes
@@ -150,8 +150,8 @@ class Output:
             is_own = BEGINNING.startswith(rest) if len(rest) < len(BEGINNING) else rest.startswith(BEGINNING)
             if rest and not whole:  # without rows before it, it must show more of a caption, and be no row of others
                 is_own &= ('", "text": "' in rest or '", "error": "' in rest) and not self._is_others(rest)
-        if not is_own and (self.is_table or not rows):
-            self._refuse(1)
+        if not is_own and not rows:
+            self._refuse(1 + (self.is_table and bool(whole)))
         for number, (row, record) in enumerate(zip(rows, records, strict=True), 1 + self.is_table):
             if not isinstance(row.get("source"), str) or not self.settings.keys() <= row.keys():
                 self._refuse(number)
@@ -159,7 +159,13 @@ class Output:
             self._records[row["source"]] = record
             (self._failed.add if row.get("error") else self._failed.discard)(row["source"])
         if not is_own:
-            self._refuse(len(rows) + 1)
+            self._refuse(len(rows) + 1 + self.is_table)
+
+    def _is_begun(self, rest: str, sources: Iterable[str | Path]) -> bool:
+        """Whether it is the beginning of a row of one of the sources, and nothing that a stray quote has swallowed."""
+        begun = (_csv([str(source)])[:-1] + "," for source in sources)
+        end = "," + _csv(self.settings.values())
+        return end not in rest and (not rest or any(each.startswith(rest) or rest.startswith(each) for each in begun))
 
     def _is_others(self, record: str) -> bool:
         """Whether it is whole JSON, and no row of these settings."""

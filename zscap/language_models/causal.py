@@ -271,7 +271,7 @@ class LanguageModel:
         own = self.model.generation_config.eos_token_id
         own = getattr(self.model.config.get_text_config(decoder=True), "eos_token_id", None) if own is None else own
         ids = [self.tokenizer.eos_token_id, *(own if isinstance(own, list) else [own])]
-        return list(dict.fromkeys(token for token in ids if token is not None and token < self.vocabulary_size))
+        return list(dict.fromkeys(token for token in ids if token is not None and 0 <= token < self.vocabulary_size))
 
     @property
     def vocabulary_size(self) -> int:
