@@ -20,7 +20,7 @@ class ZscapError(Exception):
     """Base of every error that zscap raises on purpose."""
 
     def __init__(self, message: str):
-        text = one_line(message)
+        text = one_line(message).encode(errors="backslashreplace").decode()  # names of files may be no UTF-8
         super().__init__(text if len(text) <= 1500 else f"{text[:1000]} ... {text[-500:]}")  # the fix stands at the end
 
 

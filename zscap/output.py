@@ -47,10 +47,11 @@ class Output:
         self.header = _csv((*COLUMNS, *settings)) if self.is_table else ""
         self._records: dict[str, str] = {}  # by source, as they stand in the file
         self._failed: set[str] = set()
+        with self._named():
+            self._check(inputs)
         self._lock = FileLock(self._beside("lock"))
         try:
             with self._named():
-                self._check(inputs)
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._acquire()
                 is_new = not self._file.exists()
