@@ -3,7 +3,7 @@
 Each input (tests/fuzz_inputs.py) must give a right result or one of zscap's errors in one line, within 10 s and 2 GB,
 say nothing else on stdout and stderr, and change no file but its own. Two processes share the work; one that crashes
 or hangs is replaced, and its input counts as a fault. What is done is kept in runs/fuzz-SEED.jsonl: a run that was cut
-off goes on there. `--only NUMBER` does one input here, with its traceback.
+off goes on there. `--only NUMBER` repeats one input.
 """
 
 import argparse
@@ -38,7 +38,7 @@ def one(world, seed: int, number: int) -> dict:
     random = Random(f"{seed} {number}")
     (family,) = random.choices(list(SHARES), SHARES.values())
     with TemporaryDirectory(dir=world.folder) as folder:
-        kept = _checksums(world.folder, Path(folder))
+        kept = _stamps(world.folder, Path(folder))
         _forget_peak()
         start, outcome = time.perf_counter(), "right"
         with TemporaryFile("w+") as said:
@@ -56,7 +56,7 @@ def one(world, seed: int, number: int) -> dict:
         faults = [outcome] if not outcome.startswith(("right", "refused: ")) else []
         faults += [f"{seconds:.0f} s"] * (seconds > MAX_SECONDS) + [f"{memory} bytes"] * (memory > MAX_BYTES)
         faults += [f"it printed {noise!r}"] * bool(noise)
-        faults += ["other files were changed"] * (_checksums(world.folder, Path(folder)) != kept)
+        faults += ["other files were changed"] * (_stamps(world.folder, Path(folder)) != kept)
     outcome = "; ".join(faults) or outcome
     return {"number": number, "family": family.__name__, "outcome": outcome, "seconds": seconds, "memory": memory}
 
@@ -80,8 +80,8 @@ class _redirected:
             os.close(kept)
 
 
-def _checksums(folder: Path, but: Path) -> dict[str, str]:
-    """Of the files that inputs are made of: none of them may change. By time and size where nothing was written."""
+def _stamps(folder: Path, but: Path) -> dict[str, str]:
+    """Time and size of the files that inputs are made of: none of them may change."""
     files = [path for path in folder.rglob("*") if path.is_file() and but not in path.parents]
     return {str(path): f"{path.stat().st_mtime_ns} {path.stat().st_size}" for path in files}
 
@@ -192,7 +192,8 @@ def main() -> int:
         with TemporaryDirectory() as folder:
             print(one(World(Path(folder)), given.seed, given.only)["outcome"])
         return 0
-    rows = run(given.inputs, given.seed, ROOT / "runs" / f"fuzz-{given.seed}.jsonl")
+    file = ROOT / "runs" / f"fuzz-{given.seed}.jsonl"
+    rows = run(given.inputs, given.seed, file)
     faults = [row for row in rows if not row["outcome"].startswith(("right", "refused: "))]
     for row in faults:
         print(f"input {row['number']} ({row['family']}): {row['outcome']}")
@@ -202,6 +203,7 @@ def main() -> int:
         slowest, most = max(row["seconds"] for row in own), max(row["memory"] for row in own) / 1e9
         print(f"{family}: {count} inputs, {right} right, {refused} refused, at most {slowest:.1f} s and {most:.1f} GB")
     print(f"{len(rows)} inputs, {len(faults)} faults")
+    file.unlink()  # the next run begins anew
     return int(bool(faults))
 
 

@@ -72,6 +72,15 @@ def test_impossible_options_are_refused(changes, says):
         SteeringOptions().override(**changes)
 
 
+@pytest.mark.parametrize("kind", [SteeringOptions, ProximalOptions, MagicOptions])
+def test_every_number_has_its_bounds(kind):
+    for option in dataclasses.fields(kind):
+        if type(option.default) in (int, float):
+            for value in (-1, 10**7 if option.name != "seed" else 2**32):
+                with pytest.raises(InvalidOption, match=f"{option.name}=.*: must be .*, e.g. {option.default}"):
+                    kind(**{option.name: value})
+
+
 def test_values_convert_where_nothing_is_lost():
     options = SteeringOptions(step_size=1, beam_size=3.0, forbidden_tokens=[1, 2])
     assert isinstance(options.step_size, float) and isinstance(options.beam_size, int)
@@ -113,7 +122,8 @@ def test_text_that_is_no_value_is_refused(name, text, says):
 def test_what_may_be_to_blame_is_named():
     assert most_unusual(SteeringOptions(step_size=1e6, kl_scale=2.0)) == ("step_size", 1e6, 0.3)
     assert most_unusual(ProximalOptions(kappa=1e-6)) == ("kappa", 1e-6, 0.6)
-    assert most_unusual(MagicOptions(beta=0, end_penalty=1e6))[0] in ("beta", "end_penalty")
+    assert most_unusual(MagicOptions(beta=0, end_penalty=1e-3)) == ("end_penalty", 1e-3, 0.1)
+    assert most_unusual(MagicOptions(beta=0)) is None  # what is off is not to blame
 
 
 @pytest.mark.parametrize("kind", [DecodingOptions, SteeringOptions, ProximalOptions, MagicOptions])

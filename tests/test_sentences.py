@@ -336,6 +336,11 @@ def test_a_server_that_repeats_the_key_finds_it_in_no_message(name):
     assert str(error.value).isprintable()
 
 
+def test_a_completion_that_repeats_the_key_takes_it_nowhere(server):
+    server[1].answers.append((200, f"I was sent: Bearer {KEY}", {}))
+    assert endpoint(server)("prompt", 0) == "I was sent: Bearer [key]"
+
+
 @pytest.mark.parametrize("between", ["\n", "é", "\x00", "\udcff"])
 def test_a_key_that_no_header_can_hold_is_told_by_its_variable(server, monkeypatch, between):
     monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": KEY + between + KEY, "no_proxy": "*"})

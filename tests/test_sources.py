@@ -265,9 +265,9 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path):
 
 
 def test_names_stay_in_one_line(tmp_path):
-    path = tmp_path / "two\nlines\x1b[31m\u2028.wav"
+    path = tmp_path / "two\nlines\x1b[31m\u2028\u202e.wav"
     path.write_text("no sound")
-    with pytest.raises(UnreadableSource, match=r"two\\nlines\\x1b\[31m\\u2028\.wav: not readable") as caught:
+    with pytest.raises(UnreadableSource, match=r"two\\nlines\\x1b\[31m\\u2028\\u202e\.wav: not readable") as caught:
         read_audio(path, RATE)
     assert len(str(caught.value).splitlines()) == 1
 

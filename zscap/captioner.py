@@ -32,13 +32,13 @@ class Captioner:
         matcher: says how well a text fits a source; None leaves the source out.
         classifier: says whether a text has the wanted property; None leaves it out.
         options: their class says which guidance runs.
-        batch_size: sources decoded together; captions do not depend on it.
+        batch_size: sources decoded together; what captions owe to it is said below.
 
-    A caption is the same alone, in a batch of any size and order, and with any number of threads where the networks
-    run in double precision, as those of the embedded presets do: of 100 recordings, 0 differed. In float32, sums round
-    with the size of the batch, and gradient steering amplifies that: up to 4 of 100 captions of the embedded networks
-    had other tokens than alone with one thread; by proximal steering 0, and 0 of 100 with tiny GPT-2 and OPT at the
-    papers' settings (data/results/invariance.csv, made by tests/invariance.py).
+    A caption is the same alone, in a batch of any size and order, and with one or two threads where the networks run
+    in double precision, as those of the embedded presets do: of 100 sounds, 0 differed. In float32, sums round with the
+    size of the batch, and gradient steering amplifies that: up to 4 of 100 captions of the embedded networks had other
+    tokens than alone with one thread; by proximal steering 0, and 0 of 100 with a tiny GPT-2 that is steered and a tiny
+    OPT by MAGIC (data/results/invariance.csv, made by tests/invariance.py).
 
     Raises:
         InvalidOption: a batch_size under 1.
@@ -76,6 +76,7 @@ class Captioner:
 
         Raises:
             InvalidOption: an unknown option, or an impossible value.
+            MissingWeights: matcher or classifier gives no finite numbers for a text.
             ZscapError: whatever is wrong with a single source. In a list its caption carries the error instead.
         """
         if isinstance(sources, list):
@@ -200,9 +201,10 @@ class Captioner:
     def _no_numbers(self, task: Task, rows: list[tuple], proposal: Proposal, options: DecodingOptions) -> ZscapError:
         """Why a task has no token whose guided probability is a number."""
         ours = torch.tensor([each is task for each, _ in rows])
-        if not proposal.log_p[ours.to(proposal.log_p.device)].isfinite().any():
+        unusual = most_unusual(options)
+        if unusual is None or not proposal.log_p[ours.to(proposal.log_p.device)].isfinite().any():
             return MissingWeights(f"{task.source}: {NO_NUMBERS.format('language model')}")
-        name, value, usual = most_unusual(options)
+        name, value, usual = unusual
         return InvalidOption(f"{name}={value}: guidance of {task.source} gives no finite numbers; go nearer to {usual}")
 
     def _propose(

@@ -34,7 +34,7 @@ def read_checkpoint(
 
     Args:
         path: a folder, or the hub id of what is in the local cache.
-        model_class, part_classes: names of transformers' classes. A model with its tokenizer alone reads a word.
+        model_class, part_classes: names of transformers' classes. A model with its tokenizer alone is tried on a word.
         revision: a commit of the hub's; None for the newest in the cache.
         device, dtype: where and in which precision the model runs.
 
@@ -48,9 +48,7 @@ def read_checkpoint(
     where = {"revision": revision, "local_files_only": True}
     with whole():
         folder = Path(cached_file(path, "config.json", **where)).parent
-        for name in SETTINGS:
-            if (folder / name).is_file():
-                _check_settings(read_json(folder / name), name)
+        check_settings(folder)
         where["trust_remote_code"] = False
         with bounded(sum(file.stat().st_size for file in folder.iterdir())):
             model, info = getattr(transformers, model_class).from_pretrained(
@@ -79,8 +77,32 @@ def read_checkpoint(
     return model, *parts
 
 
+def fetched(path: str | Path) -> Path:
+    """The folder of a checkpoint, or of a hub id's newest files but for pickles, downloaded where they are not here.
+
+    Raises:
+        OSError, ValueError: it is neither here nor within reach; or its settings are refused, see `check_settings`.
+    """
+    from huggingface_hub import snapshot_download
+
+    kinds = ["*.json", "*.txt", "*.model", "*.safetensors"]
+    folder = Path(path) if Path(path).is_dir() else Path(snapshot_download(str(path), allow_patterns=kinds))
+    check_settings(folder)
+    return folder
+
+
+def check_settings(folder: Path) -> None:
+    """Refuses settings that transformers would be busy with for long, that fill the memory, or that fetch code.
+
+    Raises:
+        OSError, ValueError: a file of them cannot be read, or names what is refused.
+    """
+    for name in SETTINGS:
+        if (folder / name).is_file():
+            _check_settings(read_json(folder / name), name)
+
+
 def _check_settings(settings: dict, file: str) -> None:
-    """Refuses what would keep transformers busy before it makes a weight, fill the memory, or fetch code."""
     for name, value in settings.items():
         if name.endswith("attn_implementation") and "/" in str(value):
             raise ValueError(f"{file} has {name}={value}; must be no code of the hub's")

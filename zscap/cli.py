@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
 import os
@@ -213,7 +214,7 @@ def main() -> None:
         _complain(error)
         sys.exit(1)
     except OSError as error:
-        if error.filename is not None:
+        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF):
             raise
         _complain(f"stdout: cannot be written ({error.strerror})")
         os._exit(1)  # the interpreter would try again, and fail with a traceback

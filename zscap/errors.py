@@ -6,8 +6,8 @@ from collections.abc import Collection
 
 
 def one_line(text: str) -> str:
-    """A text with its control characters escaped: a file's name may hold line breaks, or commands to a terminal."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]", lambda found: repr(found[0])[1:-1], text)
+    """A text with its control characters escaped: a name may hold line breaks, commands to a terminal, turned text."""
+    return re.sub(r"[\x00-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]", lambda found: repr(found[0])[1:-1], text)
 
 
 def suggestion(name: str, known: Collection[str]) -> str:

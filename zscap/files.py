@@ -61,7 +61,8 @@ def is_cut_off(path: Path) -> bool:
         elif path.suffix == ".safetensors":
             from safetensors import safe_open
 
-            safe_open(path, "numpy")
+            with safe_open(path, "numpy"):
+                pass
         elif path.suffix in (".bin", ".pth"):
             with path.open("rb") as file:
                 pickled = file.read(1) == b"\x80"  # as torch did before 1.6, with no word about the length

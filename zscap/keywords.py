@@ -61,7 +61,7 @@ def read_keywords(path: str | Path) -> tuple[str, ...]:
     released code.
 
     Raises:
-        InvalidData: no such file, no such column, or no names.
+        InvalidData: no such regular file, no such column, no names, or too many of them.
     """
     path = Path(path)
     try:

@@ -218,11 +218,15 @@ class MagicOptions(DecodingOptions):
         return self.beta > 0
 
 
-def most_unusual(options: DecodingOptions) -> tuple[str, float, float]:
-    """The number that is the most times larger or smaller than its default: name, value, default."""
-    numbers = [each for each in dataclasses.fields(options) if isinstance(each.default, float) and each.default > 0]
-    values = [(each.name, getattr(options, each.name), each.default) for each in numbers]
-    return max(values, key=lambda each: abs(math.log(max(each[1], 1e-9) / each[2])))
+def most_unusual(options: DecodingOptions) -> tuple[str, float, float] | None:
+    """The number that is the most times larger or smaller than its default: name, value, default; None if none is."""
+    numbers = [(each.name, getattr(options, each.name), each.default) for each in dataclasses.fields(options)]
+    ratios = {
+        abs(math.log(value / default)): (name, value, default)
+        for name, value, default in numbers
+        if isinstance(default, float) and default > 0 and value > 0
+    }
+    return ratios[max(ratios)] if max(ratios) > 0 else None
 
 
 @cache  # 5 ms, and options are overridden call by call

@@ -8,8 +8,8 @@ import json
 import os
 import platform
 import shutil
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
@@ -31,14 +31,14 @@ class Output:
     Args:
         path: a table if it ends in .csv, else JSON lines; its folder is made.
         settings: what the captions are made with, by name, written in every row; a file of others is refused.
-        inputs: files that are read, which the output must not be.
+        inputs: files that are read, which the output must not be. A row that was cut off is one of theirs.
 
     Raises:
         UnwritableOutput: the file cannot be written, is an input, holds anything but captions of these settings, or
             another run is writing it: until `close`, which leaving a `with` block calls, no other one may.
     """
 
-    def __init__(self, path: Path, settings: dict, inputs: Iterable[str | Path] = ()):
+    def __init__(self, path: Path, settings: dict, inputs: Sequence[str | Path] = ()):
         self.path = path
         self._file = Path(os.path.realpath(path))  # a link stays one
         self.is_table = path.suffix.lower() == ".csv"
@@ -126,19 +126,22 @@ class Output:
 
     def _read(self, sources: Iterable[str | Path]) -> None:
         """Take every row, and find out whether a killed run left the beginning of one behind them."""
-        start = (self.header or BEGINNING).encode(*TEXT)
+        opening = (self.header or BEGINNING).encode(*TEXT)
         with self._file.open("rb") as file:
-            begun = file.read(len(start))
-            if not start.startswith(begun):
+            begun = file.read(len(opening))
+            if not opening.startswith(begun):
                 self._refuse(1)  # without reading all of what may be large
             text = (begun + file.read()).decode(*TEXT)
         end = text.rfind("\n") + 1
-        while self.is_table and text.count('"', 0, end) % 2:  # a quoted cell may hold line breaks
-            end = text.rfind("\n", 0, end - 1) + 1
+        quotes = text.count('"', 0, end) if self.is_table else 0
+        while quotes % 2:  # a quoted cell may hold line breaks
+            start = text.rfind("\n", 0, end - 1) + 1
+            quotes -= text.count('"', start, end)
+            end = start
         whole, rest = text[:end], text[end:]
         self._is_cut = bool(rest)
         if self.is_table:
-            is_own = self._is_begun(rest, sources) if whole else not text
+            is_own = not text if not whole else self._is_begun(rest, sources)
             try:
                 names, *lines = csv.reader(io.StringIO(whole if whole else self.header, newline=""))
             except csv.Error:  # a cell of megabytes
@@ -148,9 +151,9 @@ class Output:
         else:
             records = [line + "\n" for line in whole.split("\n")[:-1]]
             rows = [_parsed(record) for record in records]
-            is_own = BEGINNING.startswith(rest) if len(rest) < len(BEGINNING) else rest.startswith(BEGINNING)
-            if rest and not whole:  # without rows before it, it must show more of a caption, and be no row of others
-                is_own &= ('", "text": "' in rest or '", "error": "' in rest) and not self._is_others(rest)
+            is_own = self._is_begun(rest, sources)
+            if rest and not whole:  # without rows before it, it must show more of itself, and be no row of others
+                is_own &= len(rest) > len(BEGINNING) and not self._is_others(rest)
         if not is_own and not rows:
             self._refuse(1 + (self.is_table and bool(whole)))
         for number, (row, record) in enumerate(zip(rows, records, strict=True), 1 + self.is_table):
@@ -163,10 +166,11 @@ class Output:
             self._refuse(len(rows) + 1 + self.is_table)
 
     def _is_begun(self, rest: str, sources: Iterable[str | Path]) -> bool:
-        """Whether it is the beginning of a row of one of the sources, and nothing that a stray quote has swallowed."""
-        begun = (_csv([str(source)])[:-1] + "," for source in sources)
-        end = "," + _csv(self.settings.values())
-        return end not in rest and (not rest or any(each.startswith(rest) or rest.startswith(each) for each in begun))
+        """Whether it is nothing, or the beginning of one row of a source, and not what a stray quote has swallowed."""
+        opened = (lambda name: _csv([name])[:-1]) if self.is_table else (lambda name: json.dumps({"source": name})[:-1])
+        begun = (opened(str(source)) + "," for source in sources)
+        is_whole = self.is_table and "," + _csv(self.settings.values()) in rest
+        return not rest or (not is_whole and any(each.startswith(rest) or rest.startswith(each) for each in begun))
 
     def _is_others(self, record: str) -> bool:
         """Whether it is whole JSON, and no row of these settings."""
@@ -202,9 +206,10 @@ class Output:
         try:
             self._lock.acquire(blocking=False)
         except Timeout:
-            raise UnwritableOutput(
-                f"{self.path}: {holder.read_text() or 'another run'} is writing it; wait, or choose another --out"
-            ) from None
+            with suppress(FileNotFoundError):  # it has just ended
+                name = holder.read_text() or "another run"
+                raise UnwritableOutput(f"{self.path}: {name} is writing it; wait, or choose another --out") from None
+            raise UnwritableOutput(f"{self.path}: another run was writing it; try again") from None
         holder.write_text(f"process {os.getpid()} on {platform.node()}")
 
     def _replace(self, text: str) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from .sources import Source
 
-NO_NUMBERS = "the {} gives no finite numbers; get its weights again, or in low precision take float32"
+NO_NUMBERS = "the {} gives a number that is not finite; get its weights again, or in low precision take float32"
 
 
 class SourceEncoder(Protocol):

@@ -81,15 +81,15 @@ class EmbeddingClassifier:
         """
         from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
 
-        from .training import LEARNING_RATES, check_at_least, fit, labelled, training_and_validation
+        from .training import LEARNING_RATES, check_between, fit, labelled, training_and_validation
 
-        check_at_least(0, variants=variants)
-        check_at_least(1, hidden=hidden, steps=steps)
-        check_at_least(2, batch_size=batch_size)
-        check_at_least(0, 2**32 - 1, seed=seed)
-        check_at_least(0.0, 1.0, dropout=dropout, smoothing=smoothing)
-        check_at_least(0.0, 1000.0, noise=noise, weight_decay=weight_decay)
-        check_at_least(*LEARNING_RATES, learning_rate=learning_rate)
+        check_between(0, variants=variants)
+        check_between(1, hidden=hidden, steps=steps)
+        check_between(2, batch_size=batch_size)
+        check_between(0, 2**32 - 1, seed=seed)
+        check_between(0.0, 1.0, dropout=dropout, smoothing=smoothing)
+        check_between(0.0, 1000.0, noise=noise, weight_decay=weight_decay)
+        check_between(*LEARNING_RATES, learning_rate=learning_rate)
         (positive, negative), held_out = training_and_validation(positive, negative, validation, seed)
         rng = random.Random(seed)
         parts = [

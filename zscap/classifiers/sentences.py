@@ -24,7 +24,7 @@ from tqdm.auto import tqdm
 from ..data.sentences import normalised
 from ..errors import InvalidData, InvalidOption, UnwritableOutput, suggestion
 from ..files import REPOSITORY
-from .training import check_at_least, writing
+from .training import check_between, writing
 from .writers import Endpoint, LocalModel
 
 if TYPE_CHECKING:
@@ -101,8 +101,8 @@ def generate(
         InvalidOption: an impossible value.
         UnwritableOutput: the file can't be written, or goes on from another prompt, model, seed or other topics.
     """
-    check_at_least(0, pairs=pairs)
-    check_at_least(1, patience=patience)
+    check_between(0, pairs=pairs)
+    check_between(1, patience=patience)
     file = Path(file)
     topics = _prompt_file("topics").splitlines() if topics is None else list(topics) or ["anything"]
     rows = _resume(file, {"model": writer.name, "seed": seed, "prompt": prompt, "topics": topics})

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoints import WHOLE, read_checkpoint
+from ..checkpoints import WHOLE, fetched, read_checkpoint
 from ..errors import InvalidOption, MissingWeights
 from ..files import check_finite, reading
 
@@ -123,17 +123,18 @@ class TextClassifier:
         from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from .training import LEARNING_RATES, check_at_least, fit, labelled, training_and_validation, writing
+        from .training import LEARNING_RATES, check_between, fit, labelled, training_and_validation, writing
 
-        check_at_least(1, epochs=epochs, batch_size=batch_size)
-        check_at_least(0, 2**32 - 1, seed=seed)
-        check_at_least(*LEARNING_RATES, learning_rate=learning_rate)
+        check_between(1, epochs=epochs, batch_size=batch_size)
+        check_between(0, 2**32 - 1, seed=seed)
+        check_between(*LEARNING_RATES, learning_rate=learning_rate)
         (positive, negative), held = training_and_validation(positive, negative, validation, seed)
         torch.manual_seed(seed)  # the new head is random
         with reading("pretrained network", model, "connect, or copy it here"):
-            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
+            pretrained = fetched(model)
+            tokenizer = AutoTokenizer.from_pretrained(pretrained, trust_remote_code=False)
             network = AutoModelForSequenceClassification.from_pretrained(
-                model,
+                pretrained,
                 id2label={0: "other", 1: "wanted"},
                 label2id={"other": 0, "wanted": 1},
                 dtype=torch.float32,  # a checkpoint in half precision would be trained in it

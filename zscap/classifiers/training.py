@@ -64,10 +64,10 @@ def fit(
         InvalidOption: an impossible value, or a learning rate at which the loss or a weight becomes no finite number.
         UnwritableOutput: the checkpoint can't be written.
     """
-    check_at_least(0, steps=steps)
-    check_at_least(1, every=every)
-    check_at_least(*LEARNING_RATES, learning_rate=learning_rate)
-    check_at_least(0.0, 1.0, warmup=warmup, average=average)
+    check_between(0, steps=steps)
+    check_between(1, every=every)
+    check_between(*LEARNING_RATES, learning_rate=learning_rate)
+    check_between(0.0, 1.0, warmup=warmup, average=average)
     recipe = {
         **{"steps": steps, "learning_rate": learning_rate, "every": every, "keep_best": keep_best, "warmup": warmup},
         **{"weight_decay": weight_decay, "average": average, "seed": seed, **(recipe or {})},
@@ -103,7 +103,7 @@ def fit(
         for name, tensor in model.state_dict().items() if average else ():
             smooth[name] = torch.lerp(tensor, smooth[name], decay) if tensor.is_floating_point() else tensor.clone()
         due = (step + 1) % every == 0 or step + 1 == steps
-        if not (math.isfinite(since[-1]) and (not due or all(p.isfinite().all() for p in model.parameters()))):
+        if not math.isfinite(since[-1]) or (due and not all(p.isfinite().all() for p in model.parameters())):
             raise InvalidOption(
                 f"learning_rate={learning_rate}: the loss, {since[-1]:g}, or a weight is no finite number at step "
                 f"{step + 1}; lower it, or look for such numbers in the data"
@@ -148,7 +148,7 @@ def _read_checkpoint(file: str | Path, recipe: dict[str, str]) -> dict:
     return saved
 
 
-def check_at_least(minimum: float, maximum: float = math.inf, **values: float) -> None:
+def check_between(minimum: float, maximum: float = math.inf, **values: float) -> None:
     """Raise InvalidOption where a value is no number from minimum to maximum, or not whole though the minimum is."""
     whole = isinstance(minimum, int)
     rule = f"at least {minimum}" + f", at most {maximum:,}" * (maximum < math.inf) + " and whole" * whole

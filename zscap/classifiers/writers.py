@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import httpx2
 import torch
 
+from ..checkpoints import fetched, read_checkpoint
 from ..errors import InvalidData, InvalidOption
 from ..files import reading
-from .training import check_at_least
+from .training import check_between
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -56,9 +57,9 @@ class Endpoint:
     timeout: float = 120.0
 
     def __post_init__(self) -> None:
-        check_at_least(1, 1000, tries=self.tries)
-        check_at_least(0.0, DAY, patience=self.patience)
-        check_at_least(0.001, DAY, timeout=self.timeout)
+        check_between(1, 1000, tries=self.tries)
+        check_between(0.0, DAY, patience=self.patience)
+        check_between(0.001, DAY, timeout=self.timeout)
         if not isinstance(self.name, str):
             raise InvalidOption(f"name {self.name!r} must be a text: give the model's, as the server calls it")
         if not (isinstance(self.api_key_variable, str) and (self.api_key_variable or "none").isidentifier()):
@@ -92,7 +93,8 @@ class Endpoint:
             time.sleep(pause)
             status, headers, content = self._post(request, key)
             if 200 <= status < 300:
-                return self._text(content)
+                text = self._text(content)
+                return text.replace(key, "[key]") if key else text
             if 300 <= status < 400:
                 place = _without(key, headers.get("location", ""))
                 raise InvalidOption(f"{self._url} redirects to {place} (HTTP {status}): give that in base_url")
@@ -228,12 +230,12 @@ class LocalModel:
         Raises:
             MissingWeights: it is neither here nor within reach on the hub, or has no safetensors.
         """
-        from transformers import AutoModelForCausalLM, AutoTokenizer  # late: an endpoint needs neither
-
         with reading("language model", model, "connect, or copy it here as safetensors"):
-            network = AutoModelForCausalLM.from_pretrained(model, use_safetensors=True, trust_remote_code=False)
-            tokenizer = AutoTokenizer.from_pretrained(model, trust_remote_code=False)
-        return cls(network.to(device), tokenizer, **settings)
+            folder = fetched(model)
+        parts = "AutoModelForCausalLM", "AutoTokenizer"
+        local = cls(*read_checkpoint(folder, *parts, device=device, dtype="auto"), **settings)
+        local.name = str(model)
+        return local
 
     @torch.inference_mode()
     def __call__(self, prompt: str, seed: int) -> str:

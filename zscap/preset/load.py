@@ -118,7 +118,7 @@ def fetch(preset: str, *, check: bool = False, say: Callable[[str], object] = pr
         unknown = list(checksums.values()).count(None)
         say(
             f"{preset}: {len(checksums)} files checked, {unknown} of them with no checksum to compare; "
-            f"{sum(len(names) for _, names in damaged)} downloaded again"
+            f"{sum(len(names) for _, names in damaged)} downloaded"
         )
         if problems := chosen.problems():
             raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")

@@ -54,14 +54,14 @@ def find_sources(paths: Iterable[str | Path], kinds: Sequence[str] = ("audio",))
         if not os.path.isdir(path):
             found.sources.append(str(path))
             continue
-        closed = len(found.errors)
+        before = len(found.errors)
         files = sorted(_files(path, found.errors))
         wanted = {file: _is_one_of(kinds, file) for file in files}
         found.sources += (str(file) for file in files if wanted[file])
         others = Counter(file.suffix.lower() or "no suffix" for file in files if not wanted[file])
         listed = ", ".join(suffix for suffix, _ in others.most_common(5)) + (", ..." if len(others) > 5 else "")
         number = f"{others.total()} other file{'s' * (others.total() != 1)}"
-        if not any(wanted.values()) and len(found.errors) == closed:
+        if not any(wanted.values()) and len(found.errors) == before:
             among = f" among {number} ({listed})" if others else ""
             looked = " ".join(suffix for kind in kinds for suffix in SUFFIXES[kind])
             found.errors.append(

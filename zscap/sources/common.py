@@ -73,7 +73,7 @@ def are_frames(source: Source) -> bool:
 
 
 def check_file(path: str | Path, name: str, what: str) -> None:
-    """Raises UnreadableSource, which calls the source `name`, unless `path` is a file's that may be read."""
+    """Raises UnreadableSource, which calls the source `name`, unless `path` names a regular file that can be read."""
     if not isinstance(path, (str, Path)):
         raise UnreadableSource(f"{name}: not a source of {what}; give a path, many of them in a list")
     try:

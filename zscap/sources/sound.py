@@ -89,7 +89,9 @@ def _mixed(source: Source, channel: int | None, name: str) -> tuple[np.ndarray, 
 def _blocks(source: Source, name: str) -> Iterator[tuple[np.ndarray, int]]:
     """Samples, (n, channels), with their rate, from start to end: of a long file, never all of them at once."""
     if isinstance(source, tuple) and not are_frames(source):
-        yield _given(source, name)
+        samples, rate, scale = _given(source, name)
+        for start in range(0, len(samples), BLOCK):
+            yield samples[start : start + BLOCK] * scale, rate
         return
     check_file(source, name, "sound")
     with open(source, "rb") as file:
@@ -140,7 +142,8 @@ def _decoded(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
             yield from packet.decode()
 
 
-def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
+def _given(source: tuple, name: str) -> tuple[np.ndarray, int, float]:
+    """Samples, (n, channels), their rate, and what makes their full scale 1."""
     try:
         samples, rate = np.asarray(source[0]), int(source[1])
         if len(source) != 2 or samples.dtype.kind not in "iuf" or rate != source[1] or not 0 < rate < 2**31:
@@ -153,11 +156,11 @@ def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
         raise UnreadableSource(f"{name}: samples must have shape (n,) or (n, channels); transpose them")
     samples = samples[:, None] if samples.ndim == 1 else samples
     _check_size(*samples.shape, rate, name)
-    if samples.dtype.kind in "iu":
-        if samples.dtype not in (np.int16, np.int32):
-            raise UnreadableSource(f"{name}: {samples.dtype} samples; give floats of full scale 1, int16 or int32")
-        samples = samples / -float(np.iinfo(samples.dtype).min)
-    return samples, rate
+    if samples.dtype.kind == "f":
+        return samples, rate, 1.0
+    if samples.dtype not in (np.int16, np.int32):
+        raise UnreadableSource(f"{name}: {samples.dtype} samples; give floats of full scale 1, int16 or int32")
+    return samples, rate, -1.0 / np.iinfo(samples.dtype).min
 
 
 def _check_size(frames: int, channels: int, rate: int, name: str) -> None:
