@@ -168,6 +168,20 @@ def test_no_pickle_of_imagebind_runs(tmp_path, ran, form):
     assert ran.exists()
 
 
+FIRST, SECOND = ({"Sequence": {"id": name, "type_id": 0}} for name in "AB")
+PANICS = {"type": "TemplateProcessing", "single": [SECOND], "pair": [FIRST, SECOND], "special_tokens": {}}
+
+
+@pytest.mark.parametrize("reader", ["language model", "matcher"])
+def test_a_tokenizer_that_panics_is_refused(written, tmp_path, reader):
+    """Rust's panics are no Exception of Python's."""
+    folder = written(reader, tmp_path)
+    file = next(folder.rglob("tokenizer.json"))
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"post_processor": PANICS}))
+    with pytest.raises(MissingWeights):
+        READERS[reader][1](folder)
+
+
 # Numbers
 
 

@@ -326,3 +326,28 @@ def test_files_of_keywords(tmp_path, name, content, says):
     assert "\n" not in str(caught.value)
     with pytest.raises(zscap.InvalidData, match="no regular file"):
         zscap.keywords.read_keywords("/dev/zero")
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-"])
+def test_a_closed_stream_is_no_error(tmp_path, closed):
+    out = tmp_path / "a.jsonl"
+    command = f"'{sys.executable}' -m zscap caption '{CLIPS[0]}' {' '.join(QUICK)} --out '{out}' {closed}"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.returncode == 0 and "Traceback" not in done.stderr and out.read_text().count("\n") == 1
+
+
+def test_folders_of_the_environment_that_cannot_be(run, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZSCAP_DATA", "x" * 300)
+    status, out, _ = run("caption", CLIPS[0], *QUICK, "--set", "num_keywords=1")
+    assert status == 0 and out
+    monkeypatch.setenv("ZSCAP_CACHE", "x" * 300)
+    assert run("presets")[0] == 0
+    os.mkfifo(tmp_path / "fifo")
+    monkeypatch.setenv("ZSCAP_PRESETS", str(tmp_path / "fifo"))
+    status, _, err = run("presets")
+    assert status == 1 and "no such regular file" in err and len(err.splitlines()) == 1
+
+
+def test_a_list_of_keywords_with_a_byte_order_mark(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfdog\nrain\n")
+    assert zscap.keywords.read_keywords(tmp_path / "a.txt") == ("dog", "rain")

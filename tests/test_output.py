@@ -223,8 +223,9 @@ def test_the_folder_is_made_and_no_file_before_the_first_row(tmp_path):
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_names_that_are_no_utf8(tmp_path, suffix):
-    odd = Caption(os.fsdecode(b"\xff\n,\r.wav"), "", "rain", " rain", (3,))
+@pytest.mark.parametrize("name", [b"\xff\n,\r.wav", b"a\rb.wav"])
+def test_names_that_are_no_utf8(tmp_path, suffix, name):
+    odd = Caption(os.fsdecode(name), "", "rain", " rain", (3,))
     path = tmp_path / f"a.{suffix}"
     assert write(path, odd) == [odd.source]
     assert write(path, odd, OTHER) == ["c.wav"]
@@ -244,3 +245,11 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(tmp_path, suffix):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert write(path, GOOD, OTHER) == ["c.wav"]
     assert [row["source"] for row in rows(path)] == ["a.wav", "c.wav"]
+
+
+def test_a_link_where_the_new_file_goes_is_not_followed(tmp_path):
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".a.jsonl.zscap-new").symlink_to(tmp_path / "victim")
+    write(tmp_path / "a.jsonl", GOOD)
+    assert (tmp_path / "victim").read_text() == "mine" and len(rows(tmp_path / "a.jsonl")) == 1
+    assert not (tmp_path / "a.jsonl").is_symlink()

@@ -407,7 +407,7 @@ def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetch, tmp
         file.write_bytes(whole[file][:-30] + b"\1" + whole[file][-29:])
     assert fetch() == (0, ["mine: nothing to download"], [], set())
     expected = [f"a whole {file.name} of {described[file == other]}" for file in (other, weights)]
-    counted = "mine: 4 files checked, 1 of them with no checksum to compare; {} downloaded again"
+    counted = "mine: 4 files checked, 1 of them with no checksum to compare; {} downloaded"
     assert fetch("--check") == (0, [*expected, counted.format(2)], [], {"model.safetensors", "large.pth"})
     assert {file: file.read_bytes() for file in whole} == whole
     assert fetch("--check")[:3] == (0, ["mine: nothing to download", counted.format(0)], [])
@@ -437,7 +437,7 @@ def test_packaged_files_are_checked_but_cannot_be_mended(monkeypatch, tmp_path):
     monkeypatch.setattr(places, "PACKAGE", tmp_path)
     lines = []
     presets.fetch("embedded", check=True, say=lines.append)
-    assert lines[1] == "embedded: 7 files checked, 0 of them with no checksum to compare; 0 downloaded again"
+    assert lines[1] == "embedded: 7 files checked, 0 of them with no checksum to compare; 0 downloaded"
     (tmp_path / "assets" / "classifier.safetensors").write_bytes(b"")
     with pytest.raises(zscap.MissingWeights, match=r"lacks a whole \S+classifier\.safetensors: install zscap again$"):
         presets.fetch("embedded", check=True, say=lines.append)
@@ -457,3 +457,29 @@ def test_audiosets_names_are_the_keywords_where_they_lie(monkeypatch, tmp_path):
     asked_late = zscap.load("small", num_keywords=0)(clip, num_keywords=2)
     assert zscap.load("small")(clip).prompt == "Objects: Raindrop, and a Rain. This is a sound of " == asked_late.prompt
     assert own != asked_late.prompt
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["takes = 3", "takes = [1]", "takes = ['smell']", "description = 1", "options = 1", "guidance = 1"]
+    + [f"[x.matcher]\nplace = 'hub'\nnetwork = 'clap'\ngigabytes = 1\nlicense = ''\nfolder = 'a'\nfiles = []\n{more}"
+       for more in ("revision = 3", "settings = 3", "entry = []", "dtype = 1")],
+)  # fmt: skip
+def test_presets_of_wrong_types_are_refused(monkeypatch, tmp_path, line):
+    usual = {"takes": "['audio']", "description": "''", "license": "''", "guidance": "'magic'"}
+    usual = "".join(f"{name} = {value}\n" for name, value in usual.items() if not line.startswith(name))
+    (tmp_path / "own.toml").write_text(f"[x]\n{usual}{line}\n")
+    monkeypatch.setenv("ZSCAP_PRESETS", str(tmp_path / "own.toml"))
+    with pytest.raises(zscap.InvalidData, match=r"preset 'x': .*must be") as caught:
+        zscap.presets()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_network_that_is_unknown_is_refused(monkeypatch, tmp_path):
+    (tmp_path / "own.toml").write_text(
+        "[x]\ntakes = ['audio']\ndescription = ''\nlicense = ''\nguidance = 'magic'\n"
+        f"[x.language_model]\nplace = 'folder'\nnetwork = 'cuasal'\nfolder = '{tmp_path}'\nfiles = []\ncommand = ''\n"
+    )
+    monkeypatch.setenv("ZSCAP_PRESETS", str(tmp_path / "own.toml"))
+    with pytest.raises(zscap.InvalidData, match=r"network='cuasal': did you mean 'causal'\?"):
+        zscap.load("x")

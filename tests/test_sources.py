@@ -3,6 +3,7 @@
 import os
 import struct
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -558,3 +559,19 @@ def test_frames_that_would_fill_the_memory_are_not_decoded(tmp_path, monkeypatch
         UnreadableSource, match=r"a\.mp4: not readable as a video \(64 x 48 pixels; at most 0 million\)"
     ):
         read_video(film(tmp_path / "a.mp4", 9), 2)
+
+
+def test_stderr_survives_many_threads(tmp_path, capfd):
+    soundfile.write(tmp_path / "a.flac", tone(0.2), RATE)
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(lambda _: read_audio(tmp_path / "a.flac", RATE), range(200)))
+    os.write(2, b"still there")
+    assert capfd.readouterr().err == "still there"
+
+
+@pytest.mark.parametrize("suffix", ["wav", "flac", "ogg", "mp3"])
+def test_names_that_are_no_utf8_are_read(tmp_path, suffix):
+    soundfile.write(tmp_path / f"a.{suffix}", tone(1.0), RATE)
+    odd = os.path.join(tmp_path, os.fsdecode(b"\xff\xfe.")) + suffix
+    os.rename(tmp_path / f"a.{suffix}", odd)
+    assert pitch(read_audio(odd, RATE), RATE) == pytest.approx(440, abs=3)

@@ -54,7 +54,7 @@ def caption(
     scoring_dtype: Annotated[
         str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, help="Recordings decoded together.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")] = 16,
 ) -> None:
     """Caption recordings, or what else the preset takes. One line a recording: to stdout, or as a row to --out.
 
@@ -205,6 +205,10 @@ def _complain(message: object) -> None:
 def main() -> None:
     """Entry point: an error made by the user is one line on stderr and exit status 1."""
     os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # the shell closed it
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
     # Names of files may be no UTF-8, or in letters that the terminal lacks; a caption is said as soon as it is made.
     known = "surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "backslashreplace"
     sys.stdout.reconfigure(errors=known, line_buffering=True)
@@ -214,6 +218,9 @@ def main() -> None:
         _complain(error)
         sys.exit(1)
     except OSError as error:
+        if error.filename is not None:
+            _complain(f"{error.filename}: {error.strerror}; check path and permissions")
+            sys.exit(1)
         if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF):
             raise
         _complain(f"stdout: cannot be written ({error.strerror})")

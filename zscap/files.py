@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import math
@@ -114,9 +115,9 @@ def reading(what: str, path: str | Path, fix: str) -> Iterator[None]:
         with catch_warnings():
             simplefilter("ignore")  # what is wrong is said once, as an error
             yield
-    except ZscapError:
+    except (ZscapError, KeyboardInterrupt, SystemExit, GeneratorExit):
         raise
-    except Exception as error:  # each library raises its own; tokenizers raises a bare Exception
+    except BaseException as error:  # each library raises its own; where tokenizers panics, it is no Exception
         reason = getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise MissingWeights(f"{path}: no whole {what} ({reason}); {fix}") from error
 
@@ -195,5 +196,7 @@ def write_packed(path: str | Path, network: nn.Module, config: dict) -> None:
 
     weights = {name: value.half().contiguous() for name, value in network.state_dict().items()}
     Path(path).parent.mkdir(parents=True, exist_ok=True)
+    if Path(path).exists() and not Path(path).is_file():  # safetensors would put a file in its place
+        raise OSError(errno.EINVAL, "is no regular file")
     save_file(weights, path, {"config": json.dumps(config)})
     Path(path).chmod(0o644)  # safetensors writes for the owner alone

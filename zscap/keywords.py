@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,7 @@ class Keywords:
 def default_keywords() -> tuple[str, ...]:
     """AudioSet's names, as ZerAuCap has them, where they have been fetched; else zscap's own list."""
     audioset = data_folder() / AUDIOSET
-    return read_keywords(audioset if audioset.is_file() else BUNDLED)
+    return read_keywords(audioset if os.path.isfile(audioset) else BUNDLED)
 
 
 def prompt_with(keywords: list[str], options: DecodingOptions) -> str:
@@ -70,10 +71,10 @@ def read_keywords(path: str | Path) -> tuple[str, ...]:
         if path.exists() and path.stat().st_size > MAX_BYTES:
             raise OSError(f"more than {MAX_BYTES} bytes")
         if path.suffix == ".csv":
-            with path.open(encoding="utf-8", newline="") as file:
+            with path.open(encoding="utf-8-sig", newline="") as file:
                 lines = ",".join(row["display_name"] for row in csv.DictReader(file)).split(",")
         else:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
         reason = " ".join(str(error).split())
         raise InvalidData(f"{path}: no keywords can be read ({reason}); give a text with one name a line") from None

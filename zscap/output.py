@@ -215,7 +215,9 @@ class Output:
     def _replace(self, text: str) -> None:
         """Write the file anew, whole or not at all."""
         new = self._beside("new")
-        new.write_bytes(text.encode(*TEXT))
+        new.unlink(missing_ok=True)  # of a run that was killed; a link would lead elsewhere
+        with new.open("xb") as file:
+            file.write(text.encode(*TEXT))
         if self._file.exists():
             shutil.copymode(self._file, new)
         new.replace(self._file)
@@ -232,8 +234,8 @@ def _parsed(record: str) -> dict:
 
 def _csv(cells: Iterable[str]) -> str:
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()
+    csv.writer(text, lineterminator="\r\n").writerow(cells)  # which puts cells with either of them in quotes
+    return text.getvalue()[:-2] + "\n"
 
 
 def _cell(value: object) -> str:

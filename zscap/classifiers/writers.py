@@ -93,7 +93,7 @@ class Endpoint:
             time.sleep(pause)
             status, headers, content = self._post(request, key)
             if 200 <= status < 300:
-                text = self._text(content)
+                text = self._text(content).encode(errors="replace").decode()  # half a character has no use
                 return text.replace(key, "[key]") if key else text
             if 300 <= status < 400:
                 place = _without(key, headers.get("location", ""))

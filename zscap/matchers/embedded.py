@@ -17,7 +17,7 @@ from torch.nn.functional import gelu, normalize, pad, relu, scaled_dot_product_a
 from transformers import AutoTokenizer
 from transformers.audio_utils import mel_filter_bank
 
-from ..files import read_packed, reading
+from ..files import check_finite, read_packed, reading
 from ..sources import read_audio
 from .parts import ByParts, windows
 from .trees import trees
@@ -191,7 +191,9 @@ class EmbeddedMatcher(ByParts):
             tokenizer = AutoTokenizer.from_pretrained(language_model, local_files_only=True, trust_remote_code=False)
             if not 1 < len(tokenizer) <= both["tower"].tokens.num_embeddings or tokenizer.eos_token_id is None:
                 raise ValueError(f"{len(tokenizer)} tokens; the text tower knows {both['tower'].tokens.num_embeddings}")
-        return cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
+            matcher = cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
+            check_finite({"a text": matcher.encode_text(["a word", ""])})
+        return matcher
 
     def encode_parts(self, source: Source) -> Tensor:
         samples = torch.from_numpy(read_audio(source, RATE))

@@ -26,6 +26,9 @@ OPTIONS: dict[str, type[DecodingOptions]] = {
     "proximal": ProximalOptions,
     "magic": MagicOptions,
 }
+KINDS = dict.fromkeys(("network", "place", "dtype", "folder", "entry", "revision", "command", "license"), str)
+KINDS |= {"files": dict | list, "settings": dict, "gigabytes": int | float}  # what a network's entries are
+TAKEN = ("audio", "image", "video")
 ROLES = ("encoder", "matcher", "classifier", "language_model")  # in the order in which they are loaded
 
 
@@ -152,20 +155,32 @@ def _presets() -> dict[str, Preset]:
     own = os.environ.get("ZSCAP_PRESETS")
     if own:
         try:
+            if not os.path.isfile(own):
+                raise OSError("no such regular file")
             table |= tomllib.loads(Path(own).read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise InvalidData(f"ZSCAP_PRESETS={own}: not a readable toml file ({error}); mend or unset it") from None
     return {name: _read(name, entry, table) for name, entry in table.items()}
+
+
+def _check_types(entry: dict, kinds: dict[str, type]) -> None:
+    for name, value in entry.items():
+        if not isinstance(value, kinds.get(name, object)):
+            raise TypeError(f"{name}={value!r}: must be a {kinds[name]}")
 
 
 def _read(name: str, entry: dict, table: dict) -> Preset:
     parts = {}
     try:
+        _check_types(entry, {"description": str, "takes": list, "license": str, "guidance": str, "options": dict})
+        if not all(kind in TAKEN for kind in entry["takes"]):
+            raise TypeError(f"takes={entry['takes']}: must be of {', '.join(TAKEN)}")
         for role in ROLES:
             made = entry.get(role)
             if isinstance(made, str):  # the same as another preset's
                 made = table[made][role]
             if made is not None:
+                _check_types(made, KINDS)
                 own = {"dtype": "float32", "settings": {}} | made
                 weights = {key: own[key] for key in own.keys() - {"network", "place", "dtype", "settings"}}
                 place = PLACES[own["place"]](**weights)

@@ -9,7 +9,7 @@ import torch
 from transformers.utils import logging as transformers_logging
 
 from ..captioner import Captioner
-from ..errors import InvalidOption
+from ..errors import InvalidData, InvalidOption, suggestion
 from ..options import DecodingOptions
 from .places import Part
 
@@ -45,6 +45,8 @@ def put_together(
         settings = settings | revision | part.settings
         if part.network in ON_EMBEDDINGS:
             settings["encoder"] = networks.get("matcher") or networks["encoder"]
+        if part.network not in NETWORKS:
+            raise InvalidData(f"network={part.network!r}: {suggestion(part.network, NETWORKS)}")
         load = NETWORKS[part.network]
         load = pkgutil.resolve_name(load) if isinstance(load, str) else load
         networks[role] = load(part.weights.path, device=device, **settings)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from functools import cache
@@ -54,9 +55,9 @@ class Weights:
     def is_whole(self, name: str, read: bool = False) -> bool:
         """Whether a file is there and whole; a large one is compared with its checksum only where it is to be read."""
         file, checksum = self.root / name, self.checksum(name)
-        if checksum and file.is_file() and (read or file.stat().st_size <= SMALL):
+        if checksum and os.path.isfile(file) and (read or file.stat().st_size <= SMALL):
             return has_checksum(file, checksum)
-        return file.is_file() and not is_cut_off(file)
+        return os.path.isfile(file) and not is_cut_off(file)
 
     def damaged(self, read: bool = False) -> list[str]:
         """Names of files that are absent or not whole."""
@@ -65,7 +66,7 @@ class Weights:
     def described(self, name: str) -> str:
         """A file that is absent or not whole."""
         file = self.root / name
-        return f"a whole {file}" if file.is_file() else str(file)
+        return f"a whole {file}" if os.path.isfile(file) else str(file)
 
     def problem(self, preset: str) -> str | None:
         """Why they cannot be loaded, and how to get them for a preset; None where all are there and whole."""
@@ -85,7 +86,9 @@ class Packaged(Weights):
 
     def is_whole(self, name: str, read: bool = False) -> bool:
         file = self.root / name
-        return file.is_file() and _checked_once(file, self.files[name], file.stat().st_size, file.stat().st_mtime_ns)
+        return os.path.isfile(file) and _checked_once(
+            file, self.files[name], file.stat().st_size, file.stat().st_mtime_ns
+        )
 
     def problem(self, preset: str) -> str | None:
         damaged = self.damaged()
@@ -113,7 +116,7 @@ class Remote(Weights):
 
     def lacking(self, damaged: list[str]) -> str:
         """What of them is not there, or not whole."""
-        there = [name for name in damaged if (self.root / name).is_file()]
+        there = [name for name in damaged if os.path.isfile(self.root / name)]
         return f"a whole {', '.join(there)} of {self.description}" if there else self.description
 
     def problem(self, preset: str) -> str | None:
@@ -157,7 +160,7 @@ class Hub(Remote):
     @property
     def names(self) -> list[str]:
         root = self.root
-        return sorted({*self.files, *(file.name for file in root.glob("*") if file.is_file())})
+        return sorted({*self.files, *(file.name for file in root.glob("*") if os.path.isfile(file))})
 
     def checksum(self, name: str) -> str | None:
         # The cache names a file by its etag, which is its checksum, and makes a link to it.

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
@@ -28,6 +29,8 @@ SUFFIXES = {
     "video": (".mp4", ".m4v", ".mov", ".webm", ".mkv", ".avi", ".mpg", ".mpeg", ".3gp"),
 }
 
+
+_STDERR = Lock()  # one thread at a time puts it aside
 
 # All that FFmpeg may take a file for: it also knows play lists, which name other files.
 CONTAINERS = (
@@ -108,14 +111,15 @@ def reading_source(name: str, what: str, fix: str) -> Iterator[None]:
 @contextmanager
 def silent() -> Iterator[None]:
     """Some libraries write what they find wrong to the process's stderr, past Python, and then say it once more."""
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+    with _STDERR:
+        kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+            os.close(nowhere)
 
 
 def open_media(path: str | Path) -> InputContainer:

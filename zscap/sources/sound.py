@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing, suppress
 from itertools import chain
@@ -104,7 +105,7 @@ def _sound_file(path: str | Path, name: str) -> Iterator[tuple[np.ndarray, int]]
 
     try:
         with silent():
-            file = soundfile.SoundFile(path)
+            file = soundfile.SoundFile(os.fsencode(path))  # soundfile itself encodes no name that is no UTF-8
     except soundfile.LibsndfileError:  # wav and aiff may hold what only FFmpeg decodes
         file = None
     if file is None or file.subtype.startswith("MPEG"):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import av
 
 MAX_ASPECT = 100  # of an image: made as high as a network wants it, a line of pixels would fill the memory
-MAX_PIXELS = 2**27  # of an image, the largest photographs; unpacked and turned it takes up to 1.5 GB
+MAX_PIXELS = 9 * 10**7  # of an image, as Pillow advises; unpacking a webp of so many takes 1.8 GB
 MAX_FRAME_PIXELS = 2**24  # of a video's frame, twice 4K; ten of them take half a gigabyte
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would hand PostScript to Ghostscript
 
