@@ -312,7 +312,7 @@ def test_options_that_are_no_values(run):
         ("b.csv", b"a,b\n1,2\n", "no keywords can be read"),
         ("c.txt", b"\xff\xfe", "no keywords can be read"),
         ("d.txt", b"\n".join(b"%d" % n for n in range(10_001)), "holds 10001 names; give 1 to 10,000"),
-        ("e.txt", b"dog\n" * 2**21, "more than 4194304 bytes"),
+        ("e.txt", b"dog\n" * 2**21, "more than 262144 bytes"),
         ("f.csv", b'display_name\n"' + 200_000 * b"a" + b'"\n', "field larger than field limit"),
     ],
 )

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 BUNDLED = ASSETS / "keywords.txt"
-MAX_NAMES, MAX_BYTES = 10_000, 2**22  # of a list; AudioSet has 527 names
+MAX_NAMES, MAX_BYTES = 10_000, 2**18  # of a list; AudioSet has 527 names in 15 kB
 AUDIOSET = Path("audioset", "class_labels_indices.csv")  # below the data folder, see `zscap fetch audioset`
 
 

@@ -191,6 +191,7 @@ class EmbeddedMatcher(ByParts):
             tokenizer = AutoTokenizer.from_pretrained(language_model, local_files_only=True, trust_remote_code=False)
             if not 1 < len(tokenizer) <= both["tower"].tokens.num_embeddings or tokenizer.eos_token_id is None:
                 raise ValueError(f"{len(tokenizer)} tokens; the text tower knows {both['tower'].tokens.num_embeddings}")
+            tokenizer.backend_tokenizer.no_padding()  # which texts of different lengths do without
             matcher = cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
             check_finite({"a text": matcher.encode_text(["a word", ""])})
         return matcher
