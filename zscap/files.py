@@ -17,7 +17,7 @@ from warnings import catch_warnings, simplefilter
 
 import platformdirs
 
-from .errors import MissingWeights, ZscapError
+from .errors import MissingWeights, UnwritableOutput, ZscapError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -120,6 +120,18 @@ def reading(what: str, path: str | Path, fix: str) -> Iterator[None]:
     except BaseException as error:  # each library raises its own; where tokenizers panics, it is no Exception
         reason = getattr(error, "strerror", None) or " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise MissingWeights(f"{path}: no whole {what} ({reason}); {fix}") from error
+
+
+@contextmanager
+def writing(path: str | Path) -> Iterator[None]:
+    """Turns whatever keeps a file from being written into UnwritableOutput, which names it."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # of Python, torch and safetensors
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
+        raise UnwritableOutput(f"{path} can't be written ({reason}): name another") from error
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InvalidData
-from ..files import read_packed, write_packed
+from ..files import read_packed, write_packed, writing
 from ..roles import TextEncoder
 
 if TYPE_CHECKING:
@@ -133,8 +133,6 @@ class EmbeddingClassifier:
         Raises:
             UnwritableOutput: the file can't be written.
         """
-        from .training import writing
-
         hidden, width = self.head[1].weight.shape
         config = {"width": width, "hidden": hidden, "probes": self._probes()}
         with writing(file):

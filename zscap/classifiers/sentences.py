@@ -23,8 +23,8 @@ from tqdm.auto import tqdm
 
 from ..data.sentences import normalised
 from ..errors import InvalidData, InvalidOption, UnwritableOutput, suggestion
-from ..files import REPOSITORY
-from .training import check_between, writing
+from ..files import REPOSITORY, writing
+from .training import check_between
 from .writers import Endpoint, LocalModel
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ..checkpoints import WHOLE, fetched, read_checkpoint
 from ..errors import InvalidOption, MissingWeights
-from ..files import check_finite, reading
+from ..files import check_finite, reading, writing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,8 +69,6 @@ class TextClassifier:
         Raises:
             UnwritableOutput: the folder can't be written.
         """
-        from .training import writing
-
         with writing(folder):
             Path(folder).mkdir(parents=True, exist_ok=True)  # transformers goes on without saving if that is a file
             self.model.save_pretrained(folder)
@@ -123,7 +121,7 @@ class TextClassifier:
         from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from .training import LEARNING_RATES, check_between, fit, labelled, training_and_validation, writing
+        from .training import LEARNING_RATES, check_between, fit, labelled, training_and_validation
 
         check_between(1, epochs=epochs, batch_size=batch_size)
         check_between(0, 2**32 - 1, seed=seed)

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence, Sized
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence, Sized
 from numbers import Integral, Real
 from pathlib import Path
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
 from ..data.sentences import labelled_texts, normalised
-from ..errors import InvalidData, InvalidOption, UnwritableOutput
+from ..errors import InvalidData, InvalidOption
+from ..files import writing
 
 Sentences = Sequence[str]
 Table = pd.DataFrame | str | Path  # see `zscap.data.labelled_texts`
@@ -155,16 +154,6 @@ def check_between(minimum: float, maximum: float = math.inf, **values: float) ->
     for name, value in values.items():
         if not isinstance(value, Integral if whole else Real) or not minimum <= value <= maximum:
             raise InvalidOption(f"{name}={value!r}: must be {rule}")
-
-
-@contextmanager
-def writing(path: str | Path) -> Iterator[None]:
-    """Turns whatever keeps a file from being written into UnwritableOutput, which names it."""
-    try:
-        yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # of Python, torch and safetensors
-        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
-        raise UnwritableOutput(f"{path} can't be written ({reason}): name another") from error
 
 
 def training_and_validation(
