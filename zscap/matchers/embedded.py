@@ -13,98 +13,24 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import gelu, normalize, pad, relu, scaled_dot_product_attention
+from torch.nn.functional import normalize, pad, relu
 from transformers import AutoTokenizer
 from transformers.audio_utils import mel_filter_bank
 
 from ..files import check_finite, read_packed, reading
 from ..sources import read_audio
 from .parts import ByParts, windows
-from .trees import trees
+from .tower import TextTower, TowerTexts
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
     from ..sources import Source
 
 RATE = 32_000  # Hz
 WINDOW = 5 * RATE  # samples of one window
 MAX_WINDOWS = 120  # a recording longer than ten minutes is sampled evenly
 MIN_SAMPLES = RATE  # shorter recordings are followed by silence
-MAX_TOKENS = 48  # of a text; the rest is not read
-
-
-class TextTower(nn.Module):
-    """A causal transformer over the language model's own tokens: each token's embedding is that of the text up to it.
-
-    Because it is causal, texts that share a beginning can be run as one tree, each distinct prefix once.
-
-    Args:
-        vocabulary, positions: number of token ids, and of tokens in the longest text.
-        token_width: width of the token table, smaller than `width` because the table is most of the weights.
-        width, layers, heads, hidden: of the transformer; `hidden` of its feed-forward part.
-        dimensions: d, of the space shared with the audio encoder.
-    """
-
-    def __init__(
-        self,
-        vocabulary: int,
-        positions: int = 64,
-        token_width: int = 128,
-        width: int = 256,
-        layers: int = 4,
-        heads: int = 4,
-        hidden: int = 768,
-        dimensions: int = 384,
-    ):
-        super().__init__()
-        self.tokens = nn.Embedding(vocabulary, token_width)
-        self.widen = nn.Linear(token_width, width, bias=False)
-        self.positions = nn.Embedding(positions, width)
-        self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
-        self.norm = nn.LayerNorm(width)
-        self.project = nn.Linear(2 * width, dimensions)
-        nn.init.normal_(self.tokens.weight, std=0.1)
-        nn.init.normal_(self.positions.weight, std=0.02)
-
-    def forward(self, tokens: Tensor, positions: Tensor, ancestors: Tensor, ends: Tensor) -> Tensor:
-        """Embed the texts that end at given nodes of trees of tokens.
-
-        Args:
-            tokens, positions: Tensor, shape = (trees, nodes), token ids and their positions in the text.
-            ancestors: bool Tensor, shape = (trees or 1, nodes, nodes); [i, j] says that node j is node i or before it.
-            ends: Tensor, shape = (trees, n), the nodes at which texts end.
-
-        Returns:
-            Tensor, shape = (trees, n, dimensions), of unit norm.
-        """
-        hidden = self.widen(self.tokens(tokens)) + self.positions(positions)
-        for block in self.blocks:
-            hidden = block(hidden, ancestors)
-        hidden = self.norm(hidden)
-        picked = ends[..., None].expand(-1, -1, hidden.shape[-1])
-        last = hidden.gather(1, picked)
-        path = ancestors.expand(len(tokens), -1, -1).gather(1, ends[..., None].expand(-1, -1, tokens.shape[1]))
-        path = path.to(hidden.dtype)
-        mean = (path @ hidden) / path.sum(-1, keepdim=True)
-        return normalize(self.project(torch.cat([mean, last], dim=-1)).float(), dim=-1)
-
-
-class Block(nn.Module):
-    """Pre-norm attention and feed-forward, as in GPT-2."""
-
-    def __init__(self, width: int, heads: int, hidden: int):
-        super().__init__()
-        if heads < 1 or width % heads:
-            raise ValueError(f"heads={heads}: must divide the width, {width}")
-        self.heads = heads
-        self.norm_1, self.norm_2 = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.attend, self.merge = nn.Linear(width, 3 * width), nn.Linear(width, width)
-        self.expand, self.shrink = nn.Linear(width, hidden), nn.Linear(hidden, width)
-
-    def forward(self, hidden: Tensor, ancestors: Tensor) -> Tensor:
-        split = self.attend(self.norm_1(hidden)).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        mixed = scaled_dot_product_attention(*split, attn_mask=ancestors[:, None])
-        hidden = hidden + self.merge(mixed.transpose(1, 2).flatten(-2))
-        return hidden + self.shrink(gelu(self.expand(self.norm_2(hidden)), approximate="tanh"))
 
 
 class AudioEncoder(nn.Module):
@@ -158,20 +84,17 @@ def convolution(inputs: int, outputs: int, size: int, stride: int = 1) -> nn.Con
     return nn.Conv2d(inputs, outputs, size, stride, padding=size // 2, bias=False)
 
 
-class EmbeddedMatcher(ByParts):
-    """Cosine between recordings and texts, from the two networks above.
+class EmbeddedMatcher(TowerTexts, ByParts):
+    """Cosine between recordings and texts, from the audio encoder above and a text tower.
 
     Args:
         tower, encoder: the networks.
         tokenizer: the language model's, which is the tower's too.
     """
 
-    def __init__(self, tower: TextTower, encoder: AudioEncoder, tokenizer):
-        self.tower = tower.eval().requires_grad_(False)
+    def __init__(self, tower: TextTower, encoder: AudioEncoder, tokenizer: PreTrainedTokenizerBase):
+        super().__init__(tower, tokenizer)
         self.encoder = encoder.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.context_length = min(MAX_TOKENS, tower.positions.num_embeddings)
-        self._last: tuple[dict[str, int], Tensor] = {}, torch.empty(0, tower.project.out_features)
 
     @classmethod
     def load(cls, folder: str | Path, *, device: str = "cpu", dtype: torch.dtype = torch.float64) -> EmbeddedMatcher:
@@ -191,7 +114,6 @@ class EmbeddedMatcher(ByParts):
             tokenizer = AutoTokenizer.from_pretrained(language_model, local_files_only=True, trust_remote_code=False)
             if not 1 < len(tokenizer) <= both["tower"].tokens.num_embeddings or tokenizer.eos_token_id is None:
                 raise ValueError(f"{len(tokenizer)} tokens; the text tower knows {both['tower'].tokens.num_embeddings}")
-            tokenizer.backend_tokenizer.no_padding()  # which texts of different lengths do without
             matcher = cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
             check_finite({"a text": matcher.encode_text(["a word", ""])})
         return matcher
@@ -202,22 +124,6 @@ class EmbeddedMatcher(ByParts):
         mels = [self.encoder.mel(window[None]) for window in windows(samples, WINDOW, MAX_WINDOWS)]
         level = (torch.stack([mel.mean() for mel in mels]).mean() + 1e-12).expand(1)
         return torch.cat([self.encoder(mel, level) for mel in mels])
-
-    @torch.no_grad()
-    def encode_text(self, texts: list[str]) -> Tensor:
-        """Embed texts: shape = (n, dimensions), unit rows. The last call's texts are remembered."""
-        # A classifier on this tower asks about texts that have just been matched.
-        if not all(text in self._last[0] for text in texts):
-            # Straight from the library: the wrapper's batch takes several times as long.
-            encoded = self.tokenizer.backend_tokenizer.encode_batch_fast(texts)
-            ids = [text.ids[: self.context_length] or [self.tokenizer.eos_token_id] for text in encoded]
-            device = self.tower.norm.weight.device
-            embeddings = torch.empty(len(texts), self.tower.project.out_features, device=device)
-            for tree in trees(ids):
-                embeddings[tree.rows] = self.tower(*tree.inputs(device))[0]
-            self._last = {text: row for row, text in enumerate(texts)}, embeddings
-        rows, embeddings = self._last
-        return embeddings[[rows[text] for text in texts]]
 
 
 def _towers(tower: dict, encoder: dict) -> nn.ModuleDict:
