@@ -1,8 +1,12 @@
 """Penalties on hand-set logits: a penalised token becomes less likely whatever the sign of its logit."""
 
+import pytest
+import tiny
 import torch
 
+import zscap
 from zscap import SteeringOptions
+from zscap.guidance import words
 from zscap.guidance.penalties import penalised
 from zscap.language_models.causal import State
 
@@ -37,3 +41,33 @@ def test_padding_is_not_a_repeated_token():
     for row, tokens in enumerate(([1, 2], [3, 1, 2])):
         alone = penalised(LOGITS[row : row + 1], state([tokens], [1], [0]), END, options)
         torch.testing.assert_close(padded[row], alone[0])
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("snoring", "snores", True),
+        ("cry", "crying", True),
+        ("pig", "piggy", True),
+        ("bees", "bee", True),
+        ("thunder", "thunderous", True),
+        ("water", "watch", False),
+        ("dish", "dishwasher", False),
+        ("train", "tracks", False),
+    ],
+)
+def test_words_of_one_stem_are_alike(one, other, same):
+    assert words.alike(words.stem(one), words.stem(other)) is same
+
+
+def test_a_word_that_the_text_has_is_held_back(tmp_path):
+    lm = tiny.language_model(tmp_path)
+    ids = {piece: token for token, piece in enumerate(lm.pieces)}
+    table = words.repeated(["a dog and the dogs", "the"], lm)
+    assert table[0, ids[" dog"]] and not table[0, ids["a"]] and not table[0, ids[" and"]]
+    assert not table[1].any()
+    log_p = {}
+    for penalty in (1.0, 5.0):
+        options = zscap.ProximalOptions(word_repetition_penalty=penalty, prompt="a dog", max_new_tokens=1)
+        log_p[penalty] = zscap.Captioner(lm, options=options).steps("nothing")[0].after[0, ids[" dog"]]
+    assert log_p[5.0] < log_p[1.0] - 1

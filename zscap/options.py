@@ -151,6 +151,9 @@ class GuidanceOptions(DecodingOptions):
     )
     fusion_scale: float = _share(0.99, "the search sees p**fusion_scale * p0**(1 - fusion_scale)")
     repetition_penalty: float = _positive(1.0, "of each of the last four tokens; 1 is off")
+    word_repetition_penalty: float = _positive(
+        1.0, "of tokens that begin a word of which the text has one of the same stem; 1 is off"
+    )
     end_token: str = _text(".", "what ends a caption, as the language model's own end token does")
     end_boost: float = _positive(1.01, "of the end token, from the second token on")
     start_penalty: float = _positive(1.6, "of the end token as first token")

@@ -1,4 +1,4 @@
-"""Factors on the logits of single tokens: repeated, ending, forbidden (docs/METHODS.md, section 1)."""
+"""Factors on the logits of single tokens: repeated, ending, forbidden (docs/METHODS.md, section 1), and of words."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from ..language_models.causal import State
 from ..options import GuidanceOptions
 from .proposal import Proposal
+from .words import repeated
 
 REPETITION_WINDOW = 4  # tokens, prompt included
 
@@ -22,6 +23,9 @@ def finished(logits: Tensor, proposal: Proposal, options: GuidanceOptions) -> Te
     """
     end_id, *_ = proposal.language_model.end_ids(options.end_tokens)
     log_p = penalised(logits, proposal.state, end_id, options).log_softmax(-1)
+    if options.word_repetition_penalty > 1:
+        again = repeated(proposal.scorer.texts, proposal.language_model).to(log_p.device)
+        log_p = torch.where(again, log_p * options.word_repetition_penalty, log_p).log_softmax(-1)
     log_p = options.fusion_scale * log_p + (1 - options.fusion_scale) * proposal.log_p
     return log_p.where(proposal.possible, -torch.inf).log_softmax(-1)
 
