@@ -135,4 +135,4 @@ def _read_word(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
 
     ids = [*filter(None, [tokenizer.bos_token_id]), *tokenizer("a word").input_ids]
     with torch.no_grad():
-        check_finite({"its output": model(torch.tensor([ids], device=model.device)).logits})
+        check_finite({"its output": model(torch.tensor([ids], device=model.device))[0]})

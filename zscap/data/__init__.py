@@ -6,7 +6,7 @@ from importlib import import_module
 _NAMES = {
     "auditing": ("audit", "shortcuts"),
     "datasets": ("DATASETS", "fetch"),
-    "phrases": ("CLASS_PHRASES", "class_captions", "tense_sentences"),
+    "phrases": ("CLASS_PHRASES", "KIND_PHRASES", "class_captions", "kind_of", "sentence", "tense_sentences"),
     "sentences": ("labelled_texts", "load_audibility", "near_duplicates", "normalised", "read_sentences", "split"),
 }
 _LATE = {name: module for module, names in _NAMES.items() for name in names}

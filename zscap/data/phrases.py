@@ -1,4 +1,4 @@
-"""Sentences made of phrases: captions of the ten classes of ESC-10, and pairs that differ in style."""
+"""Sentences made of phrases: captions of kinds of sounds, and pairs that differ in style."""
 
 import tomllib
 from pathlib import Path
@@ -6,25 +6,49 @@ from random import Random
 
 import pandas as pd
 
-PHRASES = tomllib.loads(Path(__file__).with_name("phrases.toml").read_text(encoding="utf-8"))
-CLASS_PHRASES = {name: "|".join(phrases) for name, phrases in PHRASES["classes"].items()}
+PHRASES, SOUNDS = (
+    tomllib.loads(Path(__file__).with_name(f"{name}.toml").read_text(encoding="utf-8"))
+    for name in ("phrases", "sounds")
+)
+CLASS_PHRASES = {name: "|".join(phrases) for name, phrases in PHRASES["classes"].items()}  # the ten classes of ESC-10
+KINDS = PHRASES["classes"] | SOUNDS["esc50"] | SOUNDS["kitchen20"] | SOUNDS["things"]
+KIND_PHRASES = {name: "|".join(phrases) for name, phrases in KINDS.items()}
 JOINTS = ("{} and {}", "{} while {}", "{} as {}", "{} with {} in the background", "{}, and {}", "{} followed by {}")
 
 
-def class_captions(pairs: int, seed: int = 0) -> pd.DataFrame:
-    """Make captions of the ten ESC-10 classes: every phrase of one class, then `pairs` random captions of two.
+def class_captions(pairs: int, seed: int = 0, classes: dict[str, str] = CLASS_PHRASES) -> pd.DataFrame:
+    """Make captions of classes of sounds: every phrase of one class, then `pairs` random captions of two.
+
+    Args:
+        classes: phrases by name, with | between them: `CLASS_PHRASES`, or `KIND_PHRASES` of all that zscap knows.
 
     Returns:
         DataFrame with `text` (lower case, full stop, none twice), `first` and `second` (class names; equal for
         captions of one class).
     """
     random = Random(seed)
-    rows = [(f"{phrase}.", name, name) for name, phrases in CLASS_PHRASES.items() for phrase in phrases.split("|")]
+    rows = [(f"{phrase}.", name, name) for name, phrases in classes.items() for phrase in phrases.split("|")]
     for _ in range(pairs):
-        first, second = random.sample(sorted(CLASS_PHRASES), 2)
-        phrases = [random.choice(CLASS_PHRASES[name].split("|")) for name in (first, second)]
+        first, second = random.sample(sorted(classes), 2)
+        phrases = [random.choice(classes[name].split("|")) for name in (first, second)]
         rows.append((random.choice(JOINTS).format(*phrases) + ".", first, second))
     return pd.DataFrame(rows, columns=["text", "first", "second"]).drop_duplicates("text").reset_index(drop=True)
+
+
+def kind_of(name: str) -> str | None:
+    """The kind of sound that a collection's name stands for: "cow moo" is a cow, "node dig.1" none that is known.
+
+    >>> kind_of("cow moo"), kind_of("lava cool.2")
+    ('cow', None)
+    """
+    name = name.partition(".")[0].replace(" ", "_")
+    name = SOUNDS["aliases"].get(name, name)
+    return name if name in KINDS else None
+
+
+def sentence(phrase: str) -> str:
+    """A phrase with a capital and a full stop."""
+    return phrase[0].upper() + phrase[1:] + "."
 
 
 def tense_sentences(pairs: int = 800, seed: int = 0) -> pd.DataFrame:

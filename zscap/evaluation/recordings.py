@@ -6,14 +6,16 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ..data.phrases import kind_of
 from ..errors import InvalidData, MissingWeights
 from ..files import REPOSITORY
-from .naming import NAMES
+from .naming import ALL, NAMES
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from ..matchers.embedded import EmbeddedMatcher
+    from ..matchers.small import SmallMatcher
 
 
 def esc10(folder: str | Path, fold: int, clips_per_class: int) -> pd.DataFrame:
@@ -30,6 +32,42 @@ def esc10(folder: str | Path, fold: int, clips_per_class: int) -> pd.DataFrame:
     """
     paths = {sound: (Path(folder) / "esc10" / sound).glob(f"{fold}-*") for sound in NAMES}
     return _first(paths, clips_per_class, f"{folder} holds no esc10 clips of fold {fold}")
+
+
+def everyday(folder: str | Path, held_out: str = "") -> pd.DataFrame:
+    """Recordings of everyday sounds: ESC-10 and ESC-50's forty other classes, kitchen20, and a collection of things.
+
+    Args:
+        folder: the data folder, see data/README.md.
+        held_out: a fold of ESC-10. With it, a test is set apart: this fold, and by source a fifth of the uploaders of
+            kitchen20; a fifth of the other ESC-50 clips, of whose sources nothing is known here; and all recordings of
+            25 kinds of things.
+
+    Returns:
+        DataFrame with `path`, `collection` (esc10, esc50, kitchen20 or things), `kind` (of `zscap.data.KIND_PHRASES`,
+        None where it is none of them) and `test`.
+    """
+    import numpy as np
+    import pandas as pd
+
+    folder, rows = Path(folder), []
+    for path in sorted(folder.glob("esc10/*/*.ogg")):
+        rows.append((path, "esc10", path.parent.name, path.name[0] == held_out))
+    for path in sorted(folder.glob("sounds/esc50/*/*.ogg")):
+        rows.append((path, "esc50", path.parent.name, int(path.stem.split("-")[1]) >= 32))
+    kitchen = sorted(folder.glob("sounds/kitchen20/*/*.ogg"))
+    uploaders = list(dict.fromkeys(path.stem.split("-")[1] for path in kitchen))
+    for path in kitchen:
+        rows.append((path, "kitchen20", path.parent.name, path.stem.split("-")[1] in uploaders[::5]))
+    listed = folder / "sounds" / "things.csv"
+    things = pd.read_csv(listed) if listed.is_file() else pd.DataFrame(columns=["file", "name"])
+    kinds = things["name"].map(kind_of)
+    own = sorted(set(kinds.dropna()) - set(ALL))
+    new = set(np.random.default_rng(0).permutation(own)[:25])
+    for file, kind in zip(things["file"], kinds, strict=True):
+        rows.append((folder / "sounds" / "things" / file, "things", kind, kind in new))
+    table = pd.DataFrame(rows, columns=["path", "collection", "kind", "test"])
+    return table.assign(test=table["test"] & bool(held_out))
 
 
 def rendered(clips_per_class: int) -> pd.DataFrame:
@@ -61,6 +99,26 @@ def hold_out(matcher: EmbeddedMatcher, folder: str | Path, fold: int) -> None:
             f"papermill notebooks/92_audio_encoder.ipynb runs/92.ipynb -y 'test_folds: [{fold}]'"
         )
     matcher.encoder.load_state_dict(torch.load(file, weights_only=True)["smooth"])
+
+
+def hold_out_small(matcher: SmallMatcher, folder: str | Path, fold: str) -> None:
+    """Give `matcher` the audio encoder of the preset `small` that did not learn from the test of `everyday`.
+
+    Args:
+        folder: where notebook 98 left its encoders.
+
+    Raises:
+        MissingWeights: it isn't there.
+    """
+    import torch
+
+    file = Path(folder) / f"without_{fold}.pt"
+    if not file.is_file():
+        raise MissingWeights(
+            f"{file} isn't there, and the encoder that ships learnt from these recordings: run notebook 98 with "
+            f"papermill notebooks/98_small_audio_encoder.ipynb runs/98.ipynb -r held_out {fold}"
+        )
+    matcher.encoder.load_state_dict(torch.load(file, weights_only=True)["weights"])
 
 
 def _first(paths: dict[str, Iterable[Path]], clips_per_class: int, empty: str) -> pd.DataFrame:

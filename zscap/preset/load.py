@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tomllib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from ..captioner import Captioner
+    from ..language_models.causal import LanguageModel
 
 # torch and transformers take seconds to import, and what is missing should be said at once: they are imported late.
 
@@ -26,15 +27,17 @@ OPTIONS: dict[str, type[DecodingOptions]] = {
     "proximal": ProximalOptions,
     "magic": MagicOptions,
 }
-KINDS = dict.fromkeys(("network", "place", "dtype", "folder", "entry", "revision", "command", "license"), str)
+NAMED = ("network", "place", "dtype", "folder", "entry", "revision", "command", "license", "wheel", "member", "sha256")
+KINDS = dict.fromkeys(NAMED, str)
 KINDS |= {"files": dict | list, "settings": dict, "gigabytes": int | float}  # what a network's entries are
 TAKEN = ("audio", "image", "video")
-ROLES = ("encoder", "matcher", "classifier", "language_model")  # in the order in which they are loaded
+ROLES = ("encoder", "texts", "matcher", "classifier", "language_model")  # in the order in which they are loaded
 
 
 def load(
-    preset: str = "embedded",
+    preset: str = "small",
     *,
+    language_model: LanguageModel | None = None,
     device: str = "cpu",
     scoring_dtype: str | None = None,
     batch_size: int = 16,
@@ -44,6 +47,7 @@ def load(
 
     Args:
         preset: a name that `presets()` lists.
+        language_model: takes the place of the preset's.
         device: "cpu", "cuda" or "mps".
         scoring_dtype: "float16" or "bfloat16" lets the networks that score texts run in half precision, which is
             faster on a GPU and changes some captions (notebooks/94_benchmark.ipynb); None leaves them as they are.
@@ -57,12 +61,14 @@ def load(
     """
     chosen = about(preset)
     options = chosen.options.override(**changes)
+    if language_model is not None and not any(part.settings.get("tokens") for part in chosen.parts.values()):
+        chosen = replace(chosen, parts={role: part for role, part in chosen.parts.items() if role != "language_model"})
     problems = chosen.problems()
     if problems:
         raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
     from .networks import put_together
 
-    return put_together(chosen.parts, options, device, scoring_dtype, batch_size)
+    return put_together(chosen.parts, options, device, scoring_dtype, batch_size, language_model)
 
 
 def presets() -> pd.DataFrame:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import pkgutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import torch
 from transformers.utils import logging as transformers_logging
 
 from ..captioner import Captioner
 from ..errors import InvalidData, InvalidOption, suggestion
+from ..language_models.causal import LanguageModel
 from ..options import DecodingOptions
 from .places import Part
 
@@ -20,6 +21,8 @@ NETWORKS: dict[str, str | Callable] = {
     "prefix": "zscap.language_models.prefix:PrefixLanguageModel.load",
     "speech": "zscap.language_models.captioners:load_speech_captioner",
     "embedded": "zscap.matchers.embedded:EmbeddedMatcher.load",
+    "small": "zscap.matchers.small:SmallMatcher.load",
+    "sentence": "zscap.matchers.sentence:SentenceEncoder.load",
     "scenes": "zscap.matchers.scenes:SceneMatcher.load",
     "imagebind": "zscap.matchers.imagebind:ImageBind.load",
     "clap": "zscap.matchers.clap:CLAP.load",
@@ -30,19 +33,39 @@ ON_EMBEDDINGS = {"prefix", "embedding-classifier"}  # these also take encoder=, 
 
 
 def put_together(
-    parts: dict[str, Part], options: DecodingOptions, device: str, scoring_dtype: str | None, batch_size: int
+    parts: dict[str, Part],
+    options: DecodingOptions,
+    device: str,
+    scoring_dtype: str | None,
+    batch_size: int,
+    language_model: LanguageModel | None = None,
 ) -> Captioner:
-    """A captioner of networks by role, each loaded after those it needs; the rest is as for `zscap.load`."""
+    """A captioner of networks by role; the rest is as for `zscap.load`."""
     _check_device(device)
+    roles = [role for role in parts if role != "language_model" or language_model is None]
+    networks = read_networks(parts, roles, device, scoring_dtype)
+    networks.setdefault("language_model", language_model)
+    return Captioner(**networks, options=options, batch_size=batch_size)
+
+
+def read_networks(
+    parts: dict[str, Part], roles: Iterable[str], device: str = "cpu", scoring_dtype: str | None = None
+) -> dict:
+    """Networks of some roles, each loaded after those it needs, which come in the order of `parts`."""
     mps = device.startswith("mps")  # it knows no float64
     scoring_dtype = scoring_dtype or ("float32" if mps else None)
     scoring = {} if scoring_dtype is None else {"dtype": _dtype(scoring_dtype)}
     transformers_logging.disable_progress_bar()  # a second's work; the bar would end up in captions' output
     networks: dict = {}
-    for role, part in parts.items():
+    for role in roles:
+        part = parts[role]
         settings = {"dtype": "float32" if mps else part.dtype} if role == "language_model" else scoring
         revision = {"revision": part.weights.revision} if part.weights.revision else {}
         settings = settings | revision | part.settings
+        if "tokens" in settings:  # a role: the network reads its tokens as that one does
+            settings["tokens"] = parts[settings["tokens"]].weights.path
+        if role == "matcher" and "texts" in networks:
+            settings["texts"] = networks.pop("texts")
         if part.network in ON_EMBEDDINGS:
             settings["encoder"] = networks.get("matcher") or networks["encoder"]
         if part.network not in NETWORKS:
@@ -51,7 +74,7 @@ def put_together(
         load = pkgutil.resolve_name(load) if isinstance(load, str) else load
         networks[role] = load(part.weights.path, device=device, **settings)
     networks.pop("encoder", None)
-    return Captioner(networks.pop("language_model"), **networks, options=options, batch_size=batch_size)
+    return networks
 
 
 def _check_device(device: str) -> None:

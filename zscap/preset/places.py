@@ -11,6 +11,7 @@ from typing import ClassVar
 
 from ..errors import MissingWeights
 from ..files import PACKAGE, cache_folder, download, has_checksum, is_cut_off
+from . import wheels
 
 SMALL = 2**24  # bytes; up to here a checksum is compared whenever the file is looked at
 
@@ -204,6 +205,33 @@ class Downloaded(Remote):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wheel(Remote):
+    """Files that are made once of a file (`member`) in a wheel of the Python index, in a folder of the cache."""
+
+    wheel: str
+    member: str
+    sha256: str
+
+    @property
+    def root(self) -> Path:
+        return cache_folder() / self.folder
+
+    @property
+    def description(self) -> str:
+        return f"{self.folder} (from the wheel {self.wheel}, {1000 * self.gigabytes:.0f} MB, {self.license})"
+
+    def checksum(self, name: str) -> str | None:
+        return wheels.checksums(self.root).get(name)
+
+    def is_whole(self, name: str, read: bool = False) -> bool:
+        # The folder appears with all its files; one without a checksum is not `unpack`'s.
+        return self.checksum(name) is not None and super().is_whole(name, read)
+
+    def download(self) -> None:
+        wheels.unpack(self.wheel, self.member, self.sha256, self.root)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Folder(Weights):
     """Files that the user has or makes."""
 
@@ -214,7 +242,13 @@ class Folder(Weights):
         return f"{self.described(damaged[0])}, which you make: run `{self.command}`" if damaged else None
 
 
-PLACES: dict[str, type[Weights]] = {"package": Packaged, "hub": Hub, "download": Downloaded, "folder": Folder}
+PLACES: dict[str, type[Weights]] = {
+    "package": Packaged,
+    "hub": Hub,
+    "download": Downloaded,
+    "wheel": Wheel,
+    "folder": Folder,
+}
 
 
 @dataclass(frozen=True)

