@@ -11,16 +11,18 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: help demo test fuzz notebooks lint clean
 
 help:
-	@echo "make demo       caption recordings with and without guidance, write runs/demo.png"
+	@echo "make demo       fetch the language model, caption recordings with and without guidance, write runs/demo.png"
 	@echo "make test       run every test, notebooks included"
 	@echo "make fuzz       give zscap 20,000 damaged and hostile inputs, and kill 60 runs"
 	@echo "make notebooks  execute the numbered notebooks anew, in place"
 	@echo "make lint       check style"
 
 demo: $(STAMP)
+	$(BIN)/zscap fetch small
 	$(BIN)/python demo.py
 
 test: $(STAMP)
+	$(BIN)/zscap fetch small
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval notebooks/0*.ipynb
 
@@ -29,6 +31,7 @@ fuzz: $(STAMP)
 	$(BIN)/python tests/kills.py
 
 notebooks: $(STAMP)
+	$(BIN)/zscap fetch small
 	for notebook in notebooks/0*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done
 	$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
 		"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" notebooks/*.ipynb

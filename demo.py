@@ -1,6 +1,6 @@
 """What `make demo` runs: captions with and without guidance, side by side, and one figure. Offline.
 
-It captions the clips that the project renders (data/soundscapes) and, where $ZSCAP_DATA has them, real recordings.
+It captions clips that the project renders (data/sounds, data/soundscapes) and, where $ZSCAP_DATA has them, recordings.
 """
 
 import os
@@ -16,21 +16,23 @@ FIGURE = HERE / "runs" / "demo.png"
 
 
 def recordings() -> list[Path]:
-    """One rendered clip of each sound and two mixtures, then one real recording of each sound."""
+    """A rendered clip of each sound and two mixtures, then a real recording of each sound."""
+    more = sorted((HERE / "data" / "sounds").glob("*.flac"))
     rendered = sorted((HERE / "data" / "soundscapes").glob("*.flac"))
     by_sound = {clip.stem.rsplit("-", 1)[0]: clip for clip in reversed(rendered)}
     single = [clip for sound, clip in by_sound.items() if "+" not in sound]
     mixed = [clip for sound, clip in by_sound.items() if "+" in sound]
-    folders = sorted((Path(os.environ.get("ZSCAP_DATA", "nowhere")) / "esc10").glob("*/"))
+    data = Path(os.environ.get("ZSCAP_DATA", "nowhere"))
+    folders = [*sorted(data.glob("esc10/*/")), *sorted(data.glob("sounds/esc50/*/"))]
     real = [min(folder.glob("*.ogg")) for folder in folders if any(folder.glob("*.ogg"))]
-    return sorted(single) + sorted(mixed)[:2] + real
+    return more + sorted(single) + sorted(mixed)[:2] + real
 
 
 def main() -> None:
-    captioner = zscap.load("embedded")
+    captioner = zscap.load()
     clips = recordings()
     print(f"Captioning {len(clips)} recordings, without and with guidance ...", flush=True)
-    unguided = captioner(clips, num_iterations=0)
+    unguided = captioner(clips, matching_scale=0, classifier_scale=0)
     guided = captioner(clips)
     width = max(len(clip.name) for clip in clips)
     for clip, without, with_guidance in zip(clips, unguided, guided, strict=True):

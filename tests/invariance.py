@@ -23,6 +23,7 @@ NETWORKS = {
     "embedded, steering": "embedded",
     "embedded, proximal": "embedded-proximal",
     "embedded in float64, steering": "embedded",
+    "small, proximal": "small",
 }
 WAYS = (
     ("alone", 1, False),

@@ -20,7 +20,7 @@ import zscap
 from zscap import MagicOptions, ProximalOptions, SteeringOptions, cli
 
 CLIPS = sorted((Path(__file__).parent.parent / "data" / "soundscapes").glob("*.flac"))[:2]
-QUICK = ["--set", "max_new_tokens=3", "--set", "num_iterations=1"]
+QUICK = ["--preset", "embedded", "--set", "max_new_tokens=3", "--set", "num_iterations=1"]
 
 
 @pytest.fixture
@@ -92,7 +92,7 @@ def test_bad_inputs_get_a_line_each_and_cost_no_other(run, tmp_path):
         (["--set", "beam_size=0"], "beam_size=0: must be at least 1"),
         (["--set", "beam_size"], "must be NAME=VALUE"),
         (["--set", "beam_size=two"], "beam_size=two: must be a whole number"),
-        (["--set", "max_new_tokens=1000"], "max_new_tokens=1000"),
+        (["--set", "max_new_tokens=10000"], "max_new_tokens=10000"),
         (["--device", "tpu"], "device 'tpu'"),
         (["--out", "/"], "/: is no regular file"),
         (["--out", "/dev/null/captions.jsonl"], "lies in a file, which is no folder"),

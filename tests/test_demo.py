@@ -9,10 +9,11 @@ def test_demo_prints_both_captions_and_writes_a_figure(monkeypatch, tmp_path, ca
     monkeypatch.delenv("ZSCAP_DATA", raising=False)
     monkeypatch.setattr(demo, "FIGURE", tmp_path / "runs" / "demo.png")
     clips = demo.recordings()
-    assert len(clips) == 12 and len({clip.stem.split("-")[0] for clip in clips}) == 12
+    kinds = {clip.stem.split("-")[0] for clip in clips if "+" not in clip.stem}
+    assert len(clips) == 28 and len(kinds) == 26
     demo.main()
     out = capsys.readouterr().out
-    assert out.count("without: ") == out.count("guided:  ") == 12
+    assert out.count("without: ") == out.count("guided:  ") == len(clips)
     assert matplotlib.image.imread(demo.FIGURE).std() > 0.1
 
 

@@ -35,7 +35,8 @@ def test_defaults_leave_the_stored_results_alone(path):
 
 def test_quickstart_on_another_recording(tmp_path):
     recording = str(SOUNDSCAPES / "dog_bark-3.flac")
-    assert "dog_bark-3.flac: " in printed(run("00_quickstart", tmp_path, recording=recording))
+    for preset in ("small", "embedded"):
+        assert "dog_bark-3.flac: " in printed(run("00_quickstart", tmp_path, recording=recording, preset=preset))
 
 
 def test_a_wrong_recording_says_so(tmp_path):
@@ -85,6 +86,16 @@ def test_results_on_rendered_clips_say_what_was_heard(tmp_path):
     assert "the judge learnt from own" in printed(notebook)
     table = pd.read_csv(tmp_path / "embedded.csv").set_index("decoding")
     assert table.loc["language model alone", "hit_high"] > 0.2 and "fluency" not in table
+
+
+def test_small_results_on_rendered_clips(tmp_path):
+    here = {"data_folder": str(tmp_path / "none"), "results_folder": str(tmp_path)}
+    few = {"clips_per_class": 1, "slow_clips": 1, "timed_clips": 2, "threads": 1}
+    notebook = run("99_small_results", tmp_path, **here, **few)
+    assert "10 clips of 10 classes, rendered by the project" in printed(notebook)
+    table = pd.read_csv(tmp_path / "small.csv").set_index("decoding")
+    assert table.loc["matcher and classifier", "hit"] > table.loc["language model alone", "hit"]
+    assert len(pd.read_csv(tmp_path / "small_speed.csv")) == 8
 
 
 def test_benchmark_at_a_small_size(tmp_path):

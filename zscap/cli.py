@@ -42,7 +42,7 @@ def common(
 @app.command()
 def caption(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Recordings, and folders to be walked.")],
-    preset: Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")] = "embedded",
+    preset: Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")] = "small",
     set: Annotated[
         list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
     ] = (),
