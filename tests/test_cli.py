@@ -297,7 +297,7 @@ def test_options_that_are_no_values(run):
         ("keywords=" + 10**5 * "[", "must be a list of texts"),
         ("prompt=\udcff", "must be a text of UTF-8"),
         ("forbidden_tokens=[1000000]", "leave out 1000000"),
-        ("step_size=1e300", "must be greater than 0, from 1e-6 to 1e6"),
+        ("kappa=1e300", "must be greater than 0, from 1e-6 to 1e6"),
     ):
         status, out, err = run("caption", CLIPS[0], "--set", value)
         assert status == 1 and out == "" and says in err and len(err.splitlines()) == 1 and len(err) < 300

@@ -17,7 +17,7 @@ import zscap.matchers
 from zscap.data import CLASS_PHRASES
 from zscap.errors import MissingWeights, UnreadableSource
 from zscap.files import write_packed
-from zscap.matchers import embedded
+from zscap.matchers import tower
 from zscap.matchers.embedded import AudioEncoder, EmbeddedMatcher, TextTower
 from zscap.matchers.trees import trees
 
@@ -71,7 +71,7 @@ def test_a_tree_of_texts_gives_what_each_text_gives_alone(tiny):
 
 def test_texts_do_not_depend_on_their_company(tiny, monkeypatch):
     together = tiny.encode_text(TEXTS)
-    monkeypatch.setattr(embedded, "trees", partial(trees, nodes=9))
+    monkeypatch.setattr(tower, "trees", partial(trees, nodes=9))
     torch.testing.assert_close(tiny.encode_text(TEXTS[::-1]).flip(0), together, atol=1e-5, rtol=0)
 
 

@@ -111,6 +111,31 @@ def test_the_tables_of_results_are_those_of_the_files(file):
         assert f"| {' | '.join(cells)} |" in README
 
 
+@pytest.mark.parametrize("file", ["README.md", "zscap/assets/CARD.md"])
+def test_the_figures_of_small_are_those_of_the_files(file):
+    text = " ".join((ROOT / file).read_text().split())
+    results = ROOT / "data" / "results"
+    table = pd.read_csv(results / "small.csv").set_index(["decoding", "collection"])
+    for way in table.index.unique("decoding"):
+        shares = [(way, name, "hit") for name in ("esc10", "esc50", "kitchen20")] + [(way, "all", "audible")]
+        cells = [
+            "{:.2f} ({:.2f}-{:.2f})".format(*table.loc[(w, c), [m, f"{m}_low", f"{m}_high"]])
+            if (w, c) in table.index
+            else ""
+            for w, c, m in shares
+        ]
+        row = f"| {way} | {' | '.join(cells)} | {table.loc[(way, 'all'), 'log_likelihood']:.1f} |"
+        assert " ".join(row.split()) in text
+    speed = pd.read_csv(results / "small_speed.csv").set_index(["decoding", "threads", "batch"])["seconds"]
+    for way in ("matcher and classifier", "language model alone"):
+        for threads in (1, 2):
+            alone, together = speed[way, threads, 1], speed[way, threads, 16]
+            assert re.search(rf"{alone:.2f} s (?:alone )?and {together:.2f} s", text)
+    scores = pd.read_csv(results / "small_classifier.csv").query("classifier == 'small' and metric == 'auc'")
+    for row in scores.itertuples():
+        assert f"{row.value:.3f} on" in text and f"{row.n:,}" in text
+
+
 def test_the_seconds_are_those_of_the_file():
     table = pd.read_csv(ROOT / "data" / "results" / "speed.csv")
     seconds = table.set_index(["decoding", "batch"])["seconds_per_caption"]

@@ -1,6 +1,7 @@
 """The preset `small`: where its language model comes from, what it writes, and what it hears."""
 
 import hashlib
+import inspect
 import os
 import re
 import shutil
@@ -19,6 +20,7 @@ import tiny
 import torch
 
 import zscap
+from zscap import cli
 from zscap.errors import MissingWeights
 from zscap.evaluation.naming import names_sound
 from zscap.preset import wheels
@@ -179,6 +181,7 @@ def test_without_the_language_model_the_command_is_said_at_once(tmp_path):
 def test_small_is_what_one_gets(small):
     assert small.options == about("small").options
     assert isinstance(small.options, zscap.ProximalOptions)
+    assert inspect.signature(cli.caption).parameters["preset"].default == "small"
 
 
 def test_captions_name_rendered_sounds_in_sentences(captions):
