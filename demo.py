@@ -1,4 +1,4 @@
-"""What `make demo` runs: captions with and without guidance, side by side, and one figure. Offline.
+"""What `make demo` runs: captions with and without guidance, side by side, and a figure of the best match. Offline.
 
 It captions clips that the project renders (data/sounds, data/soundscapes) and, where $ZSCAP_DATA has them, recordings.
 """
@@ -39,10 +39,12 @@ def main() -> None:
         print(f"{clip.name:<{width}}  without: {without.text}")
         print(f"{'':<{width}}  guided:  {with_guidance.text}")
 
-    clip = clips[-1]
+    best = max(range(len(clips)), key=lambda row: guided[row].matching)
+    clip = clips[best]
     samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
-    captions = {"without guidance": unguided[-1].text, "guided": guided[-1].text}
-    figure = plots.captioned(samples.mean(1), rate, captions, captioner.steps(clip)[0].table(), clip.name)
+    captions = {"without guidance": unguided[best].text, "guided": guided[best].text}
+    second = captioner.steps(clip)[1]  # the first is an article
+    figure = plots.captioned(samples.mean(1), rate, captions, second.table(), clip.name)
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=120, bbox_inches="tight")
     print(f"Figure: {FIGURE}")
