@@ -52,4 +52,4 @@ def test_the_captioner_says_what_float32_costs():
     worst = table.groupby("networks").differ.max()
     said = " ".join(inspect.getdoc(zscap.Captioner).split())
     assert f"up to {worst.pop('embedded, steering')} of 100 captions of the embedded networks" in said
-    assert set(worst) == {0} and len(worst) == 4
+    assert set(worst) == {0} and len(worst) == 5
