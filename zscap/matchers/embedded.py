@@ -14,13 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad, relu
-from transformers import AutoTokenizer
 from transformers.audio_utils import mel_filter_bank
 
 from ..files import check_finite, read_packed, reading
 from ..sources import read_audio
 from .parts import ByParts, windows
-from .tower import TextTower, TowerTexts
+from .tower import TextTower, TowerTexts, read_tokenizer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -111,9 +110,7 @@ class EmbeddedMatcher(TowerTexts, ByParts):
         both, _ = read_packed(Path(folder) / "matcher.safetensors", _towers, "notebooks 91 and 92")
         language_model = Path(folder) / "language_model"
         with reading("tokenizer", language_model / "tokenizer.json", "put the language model's there"):
-            tokenizer = AutoTokenizer.from_pretrained(language_model, local_files_only=True, trust_remote_code=False)
-            if not 1 < len(tokenizer) <= both["tower"].tokens.num_embeddings or tokenizer.eos_token_id is None:
-                raise ValueError(f"{len(tokenizer)} tokens; the text tower knows {both['tower'].tokens.num_embeddings}")
+            tokenizer = read_tokenizer(language_model, both["tower"])
             matcher = cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
             check_finite({"a text": matcher.encode_text(["a word", ""])})
         return matcher

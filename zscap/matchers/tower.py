@@ -5,11 +5,13 @@ Notebooks 91 and 97 train those of the presets `embedded` and `small`.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import gelu, normalize, scaled_dot_product_attention
+from transformers import AutoTokenizer
 
 from .trees import trees
 
@@ -94,6 +96,19 @@ class Block(nn.Module):
         mixed = scaled_dot_product_attention(*split, attn_mask=ancestors[:, None])
         hidden = hidden + self.merge(mixed.transpose(1, 2).flatten(-2))
         return hidden + self.shrink(gelu(self.expand(self.norm_2(hidden)), approximate="tanh"))
+
+
+def read_tokenizer(folder: str | Path, tower: TextTower) -> PreTrainedTokenizerBase:
+    """The tokenizer in a language model's folder, if its ids are those that the tower reads.
+
+    Raises:
+        ValueError: they are not; or what transformers raises.
+    """
+    tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    known = tower.tokens.num_embeddings
+    if not 1 < len(tokenizer) <= known or tokenizer.eos_token_id is None:
+        raise ValueError(f"{len(tokenizer)} tokens; the text tower knows {known}")
+    return tokenizer
 
 
 class TowerTexts:
