@@ -90,15 +90,8 @@ def hold_out(matcher: EmbeddedMatcher, folder: str | Path, fold: int) -> None:
     Raises:
         MissingWeights: it isn't there.
     """
-    import torch
-
-    file = Path(folder) / f"without_{fold}.pt"
-    if not file.is_file():
-        raise MissingWeights(
-            f"{file} isn't there, and the encoder that ships learnt from fold {fold}: run notebook 92 with "
-            f"papermill notebooks/92_audio_encoder.ipynb runs/92.ipynb -y 'test_folds: [{fold}]'"
-        )
-    matcher.encoder.load_state_dict(torch.load(file, weights_only=True)["smooth"])
+    saved = _without(folder, fold, "92_audio_encoder", f"-y 'test_folds: [{fold}]'")
+    matcher.encoder.load_state_dict(saved["smooth"])
 
 
 def hold_out_small(matcher: SmallMatcher, folder: str | Path, fold: str) -> None:
@@ -110,15 +103,22 @@ def hold_out_small(matcher: SmallMatcher, folder: str | Path, fold: str) -> None
     Raises:
         MissingWeights: it isn't there.
     """
+    saved = _without(folder, fold, "98_small_audio_encoder", f"-r held_out {fold}")
+    matcher.encoder.load_state_dict(saved["weights"])
+
+
+def _without(folder: str | Path, fold: int | str, notebook: str, parameters: str) -> dict:
+    """What a notebook saved of an encoder that did not learn from a fold."""
     import torch
 
     file = Path(folder) / f"without_{fold}.pt"
     if not file.is_file():
+        number = notebook[:2]
         raise MissingWeights(
-            f"{file} isn't there, and the encoder that ships learnt from these recordings: run notebook 98 with "
-            f"papermill notebooks/98_small_audio_encoder.ipynb runs/98.ipynb -r held_out {fold}"
+            f"{file} isn't there, and the encoder that ships learnt from fold {fold}: run notebook {number} with "
+            f"papermill notebooks/{notebook}.ipynb runs/{number}.ipynb {parameters}"
         )
-    matcher.encoder.load_state_dict(torch.load(file, weights_only=True)["weights"])
+    return torch.load(file, weights_only=True)
 
 
 def _first(paths: dict[str, Iterable[Path]], clips_per_class: int, empty: str) -> pd.DataFrame:
