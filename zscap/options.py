@@ -144,6 +144,10 @@ class GuidanceOptions(DecodingOptions):
     num_previewed: int = _at_least(
         0, 10**6, 0, "tokens of which the candidates are the most promising; 0 takes the most probable"
     )
+    num_completed: int = _at_least(
+        0, 1000, 0, "of the most promising tokens, those that begin words are read as these words; 0 is off"
+    )
+    words: tuple[str, ...] = _option((), "words to complete; () takes zscap's own of sounds", "words, none empty", all)
     temperature: float = _positive(0.01, "of the softmax that turns the candidates' scores into a target")
     matching_scale: float = _weight(1.0, "weight of the target's cross-entropy (lambda1); 0 leaves the matcher out")
     combine: Literal["scores", "losses"] = _option(

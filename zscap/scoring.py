@@ -106,6 +106,7 @@ class CandidateScorer:
         shape, device = (len(texts), scorer.language_model.vocabulary_size), scorer.language_model.device
         self._matching = torch.full(shape, torch.nan, device=device)
         self._probability = torch.full(shape, torch.nan, device=device)
+        self._readings: dict[tuple[int, int], tuple[str, float]] = {}
 
     @property
     def has_guides(self) -> bool:
@@ -134,9 +135,16 @@ class CandidateScorer:
             probability = probability.where(possible, torch.nan)
         return matching, probability
 
+    def read_as(self, row: int, token: int, reading: str, fit: Tensor) -> None:
+        """From now on a token of one row counts as more text than it has, whose own cosine with the source is `fit`."""
+        self._readings[row, token] = reading, fit.item()
+
     def preview(self, tokens: Tensor) -> Tensor:
         """Cosine of each token's own text with the row's source, (rows, k), of token ids, (rows, k)."""
-        return (self.scorer.token_embeddings(tokens).to(self.sources) * self.sources[:, None]).sum(-1)
+        fits = (self.scorer.token_embeddings(tokens).to(self.sources) * self.sources[:, None]).sum(-1)
+        for (row, token), (_, fit) in self._readings.items():
+            fits[row, tokens[row] == token] = fit
+        return fits
 
     def _looked_up(self, table: Tensor, candidates: Tensor, wanted: Tensor, function) -> Tensor:
         """Values of the candidates, (rows, k), from a table (rows, vocabulary) in which those wanted are filled in."""
@@ -148,5 +156,6 @@ class CandidateScorer:
         return table.gather(1, candidates)
 
     def _continued(self, row: int, token: int) -> str:
-        text = self.texts[row] + self.scorer.language_model.pieces[token]
+        piece, _ = self._readings.get((row, token), (self.scorer.language_model.pieces[token], None))
+        text = self.texts[row] + piece
         return text.lstrip() if self._strip else text

@@ -11,6 +11,7 @@ from ..options import ProximalOptions
 from .penalties import finished
 from .proposal import Proposal
 from .target import scored, targets_of
+from .whole_words import read_whole
 
 NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten are taken
 
@@ -23,6 +24,7 @@ def guide(options: ProximalOptions, proposal: Proposal) -> Tensor:
     """
     if not proposal.scorer.has_guides:
         return finished(proposal.logits, proposal, options)
+    proposal = read_whole(proposal, options)
     iteration = scored(proposal, proposal.log_p, options)
     target = torch.zeros_like(proposal.log_p)
     for weight, share in targets_of(iteration, options):

@@ -9,6 +9,7 @@ from ..options import SteeringOptions
 from .penalties import finished
 from .proposal import Proposal
 from .target import scored, targets_of
+from .whole_words import read_whole
 
 
 def guide(options: SteeringOptions, proposal: Proposal) -> Tensor:
@@ -20,6 +21,7 @@ def guide(options: SteeringOptions, proposal: Proposal) -> Tensor:
     """
     if options.num_iterations == 0 or not proposal.scorer.has_guides:
         return finished(proposal.logits, proposal, options)
+    proposal = read_whole(proposal, options)
     cache = [tensor for layer in proposal.state.cache for tensor in layer]
     shifts = [torch.zeros_like(tensor) for tensor in cache]
 

@@ -20,10 +20,18 @@ def repeated(texts: list[str], language_model: LanguageModel) -> Tensor:
     """Tokens that begin a word of which a text has one of the same stem: bool, shape = (texts, vocabulary)."""
     table = torch.zeros(len(texts), language_model.vocabulary_size, dtype=torch.bool)
     for row, text in zip(table, texts, strict=True):
-        for word in WORD.findall(text.lower()):
-            if word not in MAY_RETURN:
-                row[_tokens_like(stem(word), language_model)] = True
+        for each in stems(text):
+            row[_tokens_like(each, language_model)] = True
     return table
+
+
+def stems(text: str) -> set[str]:
+    """Of a text's words but for those that may return.
+
+    >>> sorted(stems("The dogs bark at the dog"))
+    ['bark', 'dog']
+    """
+    return {stem(word) for word in WORD.findall(text.lower()) if word not in MAY_RETURN}
 
 
 def stem(word: str) -> str:
