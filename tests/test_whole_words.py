@@ -8,6 +8,7 @@ import torch
 
 import zscap
 from zscap.guidance.whole_words import LIKELY, WholeWords, default_words
+from zscap.scoring import Remembered
 
 
 class Hears:
@@ -45,7 +46,9 @@ def test_a_word_that_the_language_model_would_not_finish_is_not_begun(tmp_path, 
 
 @pytest.fixture
 def words(tmp_path):
-    return WholeWords(("catwalk", "dog", "windy", "rains"), tiny.language_model(tmp_path), Hears().encode_text)
+    return WholeWords(
+        ("catwalk", "dog", "windy", "rains"), tiny.language_model(tmp_path), Remembered(Hears().encode_text)
+    )
 
 
 def test_words_of_one_token_need_no_help(words):

@@ -64,7 +64,8 @@ class Scorer:
         classify = lambda texts: finite(classifier.probability(texts), "classifier", repr(texts[0]))  # noqa: E731
         self.embeddings = None if matcher is None else Remembered(embed)
         self.probabilities = None if classifier is None else Remembered(classify)
-        self._token_embeddings: Tensor | None = None  # of tokens' own texts, (vocabulary, d), NaN where not yet known
+        self._rows: Tensor | None = None  # of each token in the next, (vocabulary,), -1 where not yet known
+        self._token_embeddings: Tensor | None = None  # of tokens' own texts, (known, d)
 
     def fit(self, texts: list[str], sources: Tensor) -> Tensor:
         """Cosine of each text, (n,), with its source, (n, d), or with the one source of all, (d,)."""
@@ -74,16 +75,18 @@ class Scorer:
     def token_embeddings(self, tokens: Tensor) -> Tensor:
         """Embeddings of tokens' own texts, shape = (rows, k, d), of token ids, shape = (rows, k)."""
         new = tokens.unique()
-        if self._token_embeddings is not None:
-            new = new[self._token_embeddings[new, 0].isnan()]
+        if self._rows is not None:
+            new = new[self._rows[new] < 0]
         if len(new):
             pieces = [self.language_model.pieces[token] for token in new.tolist()]
             embeddings = self.embeddings.function([piece.strip() or piece for piece in pieces]).to(tokens.device)
-            if self._token_embeddings is None:
-                shape = self.language_model.vocabulary_size, embeddings.shape[1]
-                self._token_embeddings = embeddings.new_full(shape, torch.nan)
-            self._token_embeddings[new] = embeddings
-        return self._token_embeddings[tokens]
+            if self._rows is None:
+                self._rows = tokens.new_full((self.language_model.vocabulary_size,), -1)
+                self._token_embeddings = embeddings[:0]
+            known = len(self._token_embeddings)
+            self._rows[new] = torch.arange(known, known + len(new), device=tokens.device)
+            self._token_embeddings = torch.cat([self._token_embeddings, embeddings])
+        return self._token_embeddings[self._rows[tokens]]
 
 
 class CandidateScorer:

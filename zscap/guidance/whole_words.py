@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 from weakref import WeakKeyDictionary
@@ -15,7 +14,7 @@ from torch import Tensor
 from ..files import ASSETS
 from ..language_models.causal import LanguageModel
 from ..options import GuidanceOptions
-from ..scoring import Scorer
+from ..scoring import Remembered, Scorer
 from .proposal import Proposal
 from .words import alike, stem, stems
 
@@ -34,7 +33,7 @@ def read_whole(proposal: Proposal, options: GuidanceOptions) -> Proposal:
         return proposal
     known = _KNOWN.setdefault(scorer.scorer, {})
     names = options.words or default_words()
-    words = known[names] = known.get(names) or WholeWords(names, lm, scorer.scorer.embeddings.function)
+    words = known[names] = known.get(names) or WholeWords(names, lm, scorer.scorer.embeddings)
     fits = words.fit(scorer.sources)
     possible = proposal.possible.clone()
     begun = []
@@ -78,10 +77,10 @@ class WholeWords:
     Args:
         words: any; those of a single token are left out, and those like "laughs", which "laugh" tells.
         language_model: whose tokens they are made of.
-        embed: texts to Tensor, shape = (n, d).
+        embed: texts to Tensor, shape = (n, d), with a memory.
     """
 
-    def __init__(self, words: tuple[str, ...], language_model: LanguageModel, embed: Callable[[list[str]], Tensor]):
+    def __init__(self, words: tuple[str, ...], language_model: LanguageModel, embed: Remembered):
         self.words: list[str] = []
         self.following: dict[str, dict[int, list[int]]] = defaultdict(dict)  # beginning -> next token -> words
         firsts = []
@@ -96,11 +95,8 @@ class WholeWords:
             self.words.append(word)
             firsts.append(tokens[0])
         self.firsts = torch.tensor(firsts, dtype=torch.long, device=language_model.device)
-        beginnings = list(filter(None, self.following))
-        embeddings = embed([*self.words, *beginnings]) if self.words else torch.empty(0, 1)
-        self.embeddings = embeddings[: len(self.words)]
-        # What a word begins with may be a word as well: "chains" of "chainsaw".
-        self.beginnings = dict(zip(beginnings, embeddings[len(self.words) :], strict=True))
+        self.embed = embed
+        self.embeddings = embed.function(self.words) if self.words else torch.empty(0, 1)
 
     def fit(self, sources: Tensor) -> Tensor:
         """Cosine of each word, (rows, words), with the row's source, (rows, d)."""
@@ -113,7 +109,7 @@ class WholeWords:
         """The word that fits best of those that go on from a beginning, and its next token; None if none does.
 
         Args:
-            beginning: of a word; if it fits better by itself, no word is found.
+            beginning: of a word; if it fits better by itself, as "chains" of "chainsaw" may, no word is found.
             text: what stands before it; no word is found that it has already.
             log_p: Tensor, shape = (vocabulary,), of what the language model would write after the beginning.
             fit: Tensor, shape = (words,), cosine of each word with the source.
@@ -129,7 +125,7 @@ class WholeWords:
             if not any(alike(stem(self.words[number]), other) for other in said)
         }
         best = max(found, key=lambda number: fit[number].item(), default=None)
-        if best is None or fit[best] <= (self.beginnings[beginning].to(source) * source).sum():
+        if best is None or fit[best] <= (self.embed([beginning])[0].to(source) * source).sum():
             return None
         return best, found[best]
 

@@ -1,0 +1,273 @@
+"""Metrics of captions against references, as the field has them: aac-metrics, and METEOR of pycocoevalcap.
+
+Tokens are those of the Penn Treebank tokenizer without punctuation, as in COCO's evaluation, where Java is there; else
+lower-case words. Metrics that need embeddings or fluency read the sentences as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache, cached_property
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..errors import InvalidData, InvalidOption, suggestion
+
+WORD = re.compile(r"\w+(?:'\w+)?")
+FLUENCY_PENALTY = 0.9  # of SPIDEr-FL and FENSE where a fluency error is found
+Scores = tuple[float, np.ndarray | None]
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A metric that cannot be computed here, and why. As a number it is NaN."""
+
+    reason: str
+
+    def __float__(self) -> float:
+        return float("nan")
+
+
+class Unavailable(Exception):
+    """Why a metric cannot be computed."""
+
+
+class Metric(NamedTuple):
+    """A metric by the field's name.
+
+    Attributes:
+        scale: its values. They are never multiplied by 100.
+        compute: from captions and references to the corpus' score and each caption's; None where it has none.
+    """
+
+    scale: str
+    compute: Callable[[Texts], Scores]
+
+
+def evaluate(
+    candidates: Sequence[str], mult_references: Sequence[Sequence[str]], metrics: Sequence[str] | None = None
+) -> tuple[dict[str, float | Gap], dict[str, np.ndarray]]:
+    """Score captions against their references.
+
+    Args:
+        candidates: n captions.
+        mult_references: one or more references of each.
+        metrics: names of `METRICS`; None takes all.
+
+    Returns:
+        corpus: score of all captions together by metric; a `Gap` says why there is none.
+        sentences: shape = (n,), score of each caption by metric, of those metrics that score captions by themselves.
+
+    Raises:
+        InvalidData: no captions, not as many sets of references, or an empty set.
+        InvalidOption: an unknown metric.
+    """
+    if len(candidates) != len(mult_references) or not candidates:
+        raise InvalidData(
+            f"{len(candidates)} captions and {len(mult_references)} sets of references: give one for each"
+        )
+    for candidate, references in zip(candidates, mult_references, strict=True):
+        if isinstance(references, str) or not references:
+            raise InvalidData(f"references of {candidate!r} are {references!r}: give a list of one or more texts")
+    names = list(METRICS if metrics is None else metrics)
+    for name in names:
+        if name not in METRICS:
+            raise InvalidOption(f"unknown metric {name!r}: {suggestion(name, METRICS)}")
+    texts = Texts(tuple(candidates), tuple(map(tuple, mult_references)))
+    found = {name: texts.score(name) for name in names}
+    corpus = {name: scores if isinstance(scores, Gap) else scores[0] for name, scores in found.items()}
+    each = {name: scores[1] for name, scores in found.items() if not isinstance(scores, Gap) and scores[1] is not None}
+    return corpus, each
+
+
+class Texts:
+    """Captions and references, tokenised once, and their scores so far."""
+
+    def __init__(self, candidates: tuple[str, ...], references: tuple[tuple[str, ...], ...]):
+        self.candidates, self.references = list(candidates), list(map(list, references))
+        self._scores: dict[str, Scores | Gap] = {}
+
+    def score(self, name: str) -> Scores | Gap:
+        """The scores of a metric, each computed once."""
+        if name not in self._scores:
+            try:
+                self._scores[name] = METRICS[name].compute(self)
+            except Unavailable as error:
+                self._scores[name] = Gap(str(error))
+        return self._scores[name]
+
+    def needed(self, name: str) -> Scores:
+        """The scores of a metric that another one is made of."""
+        scores = self.score(name)
+        if isinstance(scores, Gap):
+            raise Unavailable(f"it needs {name}: {scores.reason}")
+        return scores
+
+    @cached_property
+    def tokens(self) -> tuple[list[str], list[list[str]]]:
+        """Captions and references with a space between tokens."""
+        ends = np.cumsum([len(references) for references in self.references])[:-1]
+        found = tokenised(self.candidates + [text for references in self.references for text in references])
+        count = len(self.candidates)
+        return found[:count], [list(part) for part in np.split(np.array(found[count:], dtype=object), ends)]
+
+
+def tokenizer_name() -> str:
+    """Which tokenizer runs here."""
+    return "Penn Treebank" if shutil.which("java") and find_spec("pycocoevalcap") else "lower-case words"
+
+
+def tokenised(texts: list[str]) -> list[str]:
+    """Texts in lower case, without punctuation, with a space between tokens."""
+    if tokenizer_name() != "Penn Treebank":
+        return [" ".join(WORD.findall(text.lower())) for text in texts]
+    from pycocoevalcap.tokenizer import ptbtokenizer
+
+    jar = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
+    command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    command += ["-encoding", "UTF-8"]
+    # `split` also takes the characters at which the tokenizer would break a line; an empty line it would leave out.
+    lines = "".join(" ".join(text.split() or ["."]) + "\n" for text in texts)
+    done = subprocess.run(command, input=lines.encode("utf-8", "replace"), capture_output=True)
+    found = done.stdout.decode("utf-8").split("\n")[:-1]
+    if len(found) != len(texts):
+        raise InvalidData(
+            f"the Penn Treebank tokenizer made {len(found)} lines of {len(texts)}: {done.stderr[-200:]!r}"
+        )
+    return [" ".join(token for token in line.split() if token not in ptbtokenizer.PUNCTUATIONS) for line in found]
+
+
+# --- Metrics ---------------------------------------------------------------------------------------------------------
+
+
+@cache
+def _aac():
+    """aac-metrics, whose import takes seconds."""
+    if not find_spec("aac_metrics"):
+        raise Unavailable("aac-metrics isn't installed: pip install 'zscap[evaluation]'")
+    logging.getLogger("aac_metrics").setLevel(logging.CRITICAL)  # it says twice what its errors say
+    from aac_metrics import functional
+
+    return functional
+
+
+def _computed(function: Callable, name: str, *texts) -> Scores:
+    """Corpus and sentence scores of a function of aac-metrics."""
+    try:
+        corpus, sentences = function(*texts, return_all_scores=True)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise Unavailable(" ".join(str(error).split())[:200]) from None
+    return float(corpus[name]), sentences[name].double().numpy()
+
+
+def _of_tokens(function: str, name: str) -> Callable[[Texts], Scores]:
+    return lambda texts: _computed(getattr(_aac(), function), name, *texts.tokens)
+
+
+def _meteor(texts: Texts) -> Scores:
+    """METEOR 1.5, in which the corpus' score is that of the sums of all captions' counts."""
+    if not find_spec("pycocoevalcap"):
+        raise Unavailable("pycocoevalcap isn't installed: pip install 'zscap[evaluation]'")
+    if not shutil.which("java"):
+        raise Unavailable("no `java` on this machine: install a Java runtime, version 8 or newer")
+    from pycocoevalcap.meteor.meteor import Meteor
+
+    candidates, references = texts.tokens
+    try:
+        corpus, each = Meteor().compute_score(dict(enumerate(references)), {n: [t] for n, t in enumerate(candidates)})
+    except (OSError, ValueError) as error:
+        raise Unavailable(f"METEOR's Java program ends with {' '.join(str(error).split())[:200]}") from None
+    return corpus, np.array(each)
+
+
+def _spider(texts: Texts) -> Scores:
+    """Mean of CIDEr-D and SPICE (arXiv 1612.00370)."""
+    (cider, ciders), (spice, spices) = texts.needed("cider_d"), texts.needed("spice")
+    return (cider + spice) / 2, (ciders + spices) / 2
+
+
+def _without_errors(name: str) -> Callable[[Texts], Scores]:
+    """A metric of which a caption with a fluency error keeps a tenth (arXiv 2110.04684)."""
+
+    def compute(texts: Texts) -> Scores:
+        each = texts.needed(name)[1] * (1 - FLUENCY_PENALTY * texts.needed("fer")[1])
+        return float(each.mean()), each
+
+    return compute
+
+
+def _fluency_errors(texts: Texts) -> Scores:
+    import torch
+    from huggingface_hub import try_to_load_from_cache
+
+    functional = _aac()
+    detector = Path(torch.hub.get_dir(), "fense_data", "echecker_clotho_audiocaps_base.ckpt")
+    if not detector.is_file() or not isinstance(try_to_load_from_cache("bert-base-uncased", "config.json"), str):
+        raise Unavailable(
+            "its error detector isn't on this machine (400 MB): run once, with a network, "
+            "python -c \"from aac_metrics.functional import fer; fer(['a test'])\""
+        )
+    return _computed(functional.fer, "fer", texts.candidates)
+
+
+def _tinybert(texts: Texts) -> Scores:
+    from huggingface_hub import try_to_load_from_cache
+
+    functional = _aac()
+    model = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
+    if not isinstance(try_to_load_from_cache(model, "config.json"), str):
+        raise Unavailable(f"{model} isn't on this machine: run once, with a network, hf download {model}")
+    return _computed(functional.sbert_sim, "sbert_sim", texts.candidates, texts.references)
+
+
+@cache
+def _minilm():
+    from ..matchers.sentence import SentenceEncoder
+    from ..preset.load import about
+
+    weights = about("small-reference").parts["texts"].weights
+    problem = weights.problem("small-reference")
+    if problem is not None:
+        raise Unavailable(problem)
+    return SentenceEncoder.load(weights.path)
+
+
+def _sbert_similarity(texts: Texts) -> Scores:
+    """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
+    every = list(dict.fromkeys([*texts.candidates, *(text for each in texts.references for text in each)]))
+    embeddings = dict(zip(every, _minilm().encode_text(every).double(), strict=True))
+    each = np.array(
+        [
+            np.mean([float(embeddings[text] @ embeddings[reference]) for reference in references])
+            for text, references in zip(texts.candidates, texts.references, strict=True)
+        ]
+    )
+    return float(each.mean()), each
+
+
+def _vocabulary(texts: Texts) -> Scores:
+    return float(len({token for text in texts.tokens[0] for token in text.split()})), None
+
+
+METRICS: dict[str, Metric] = {
+    **{f"bleu_{n}": Metric("0 to 1", _of_tokens(f"bleu_{n}", f"bleu_{n}")) for n in (1, 2, 3, 4)},
+    "meteor": Metric("0 to 1", _meteor),
+    "rouge_l": Metric("0 to 1", _of_tokens("rouge_l", "rouge_l")),
+    "cider_d": Metric("0 to 10", _of_tokens("cider_d", "cider_d")),
+    "spice": Metric("0 to 1", _of_tokens("spice", "spice")),
+    "spider": Metric("0 to 5.5", _spider),
+    "spider_fl": Metric("0 to 5.5", _without_errors("spider")),
+    "fer": Metric("0 to 1, less is better", _fluency_errors),
+    "sbert_sim_tinybert": Metric("-1 to 1", _tinybert),
+    "fense": Metric("-1 to 1", _without_errors("sbert_sim_tinybert")),
+    "sbert_sim": Metric("-1 to 1", _sbert_similarity),
+    "vocabulary": Metric("distinct words of all captions", _vocabulary),
+}
