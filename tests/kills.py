@@ -1,4 +1,4 @@
-"""Runs of `zscap caption --out` killed at random moments: `python tests/kills.py --kills 60`.
+"""Runs of `zscap caption --out` and `zscap evaluate` killed at random moments: `python tests/kills.py --kills 60`.
 
 Good and unreadable recordings lie together. Runs are killed (KILL, TERM or INT) after moments that are drawn; now and
 then two are started at once. A last one goes on undisturbed, and what the file then holds must be, to the byte, what a
@@ -27,27 +27,40 @@ KILLS = 60
 SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 
 
-def _caption(folder: Path, out: Path) -> None:
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    sys.argv = ["zscap", "caption", str(folder), "--preset", "embedded-proximal", "--out", str(out)]
+def _run(folder: Path, out: Path) -> None:
+    for stream in (1, 2):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    given = ["caption", str(folder)] if out.suffix else ["evaluate", "--data", str(folder / "refs.csv")]
+    sys.argv = ["zscap", *given, "--preset", "embedded-proximal", "--out", str(out)]
     sys.argv += ["--batch-size", "2", "--set", "max_new_tokens=3"]
     cli.main()
 
 
 def _start(folder: Path, out: Path) -> multiprocessing.Process:
-    process = multiprocessing.get_context("fork").Process(target=_caption, args=(folder, out))
+    process = multiprocessing.get_context("fork").Process(target=_run, args=(folder, out))
     process.start()
     return process
 
 
 def sources(folder: Path) -> Path:
-    """Eight good recordings, and four that cannot be read between them."""
+    """Eight good recordings, four that cannot be read between them, and a table of captions of all."""
     folder.mkdir()
     for number, clip in enumerate(sorted((ROOT / "data" / "soundscapes").glob("*.flac"))[:8]):
         shutil.copy(clip, folder / f"{number}.flac")
         if number % 2:
             (folder / f"{number}.bad.flac").write_bytes(clip.read_bytes()[: 40 * number])
+    names = sorted(path.name for path in folder.glob("*.flac"))
+    (folder / "refs.csv").write_text("file,caption\n" + "".join(f"{name},A dog barks\n" for name in names))
     return folder
+
+
+def written(out: Path) -> bytes:
+    """All that a run has written, but for its times."""
+    if out.suffix:
+        return out.read_bytes()
+    summary = json.loads((out / "summary.json").read_text())
+    del summary["timing"]
+    return b"".join((out / name).read_bytes() for name in ("captions.jsonl", "scores.csv")) + repr(summary).encode()
 
 
 def killed(random: Random, folder: Path, out: Path, kills: int, seconds: float) -> int:
@@ -61,24 +74,29 @@ def killed(random: Random, folder: Path, out: Path, kills: int, seconds: float) 
                 os.kill(run.pid, random.choice(SIGNALS))
                 kills -= 1
                 run.join()
-                in_the_midst += out.exists() and 0 < len(out.read_bytes().splitlines()) < 12
+                rows = out if out.suffix else out / "captions.jsonl"
+                in_the_midst += rows.exists() and 0 < len(rows.read_bytes().splitlines()) < 12
             run.join()
     return in_the_midst
 
 
 def trial(random: Random, folder: Path, suffix: str, kills: int) -> int:
-    """Kills of runs that write one file, which must end as that of an undisturbed run; gives those in the midst."""
+    """Kills of runs that write one file, or without a suffix one folder; gives how many were in the midst.
+
+    It must end as that of an undisturbed run.
+    """
     given = sources(folder / "sources")
-    whole, out = folder / f"whole.{suffix}", folder / f"out.{suffix}"
+    whole, out = folder / f"whole{suffix}", folder / f"out{suffix}"
     start = time.monotonic()
     _start(given, whole).join()
     seconds = time.monotonic() - start
     in_the_midst = killed(random, given, out, kills, seconds)
     _start(given, out).join()
-    assert out.read_bytes() == whole.read_bytes(), f"{out} differs after {kills} kills"
+    assert written(out) == written(whole), f"{out} differs after {kills} kills"
     assert sorted(os.listdir(folder)) == sorted([whole.name, out.name, given.name]), os.listdir(folder)
-    if suffix == "jsonl":
-        names = [json.loads(line)["source"] for line in out.read_text().splitlines()]
+    rows = {".jsonl": out, "": out / "captions.jsonl"}.get(suffix)
+    if rows is not None:
+        names = [json.loads(line)["source"] for line in rows.read_text().splitlines()]
         assert len(names) == len(set(names)) == 12
     return in_the_midst
 
@@ -95,7 +113,7 @@ def main() -> int:
     while left:
         kills = min(left, random.randrange(1, 6))
         with TemporaryDirectory() as folder:
-            in_the_midst += trial(random, Path(folder), random.choice(("csv", "jsonl")), kills)
+            in_the_midst += trial(random, Path(folder), random.choice((".csv", ".jsonl", "")), kills)
         left -= kills
     print(
         f"{given.kills} kills, {in_the_midst} of them with some rows written: every file as if nobody had disturbed it"

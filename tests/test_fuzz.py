@@ -63,6 +63,6 @@ def test_what_must_not_be_is_a_fault(world, monkeypatch):
     (world.folder / "gsm.wav").write_bytes(kept)
 
 
-@pytest.mark.parametrize("suffix", ["jsonl", "csv"])
+@pytest.mark.parametrize("suffix", [".jsonl", ".csv", ""])
 def test_killed_runs_end_as_one_that_nobody_disturbed(tmp_path, suffix):
     kills.trial(Random(suffix), Path(tmp_path), suffix, 3)

@@ -62,14 +62,18 @@ def test_of_likely_words_the_one_that_fits_best_goes_on(words):
     (token,) = words.following[beginning]
     log_p = torch.full((400,), -9.0)
     log_p[token] = 0.0
-    found = lambda text="", log_p=log_p, fit=fit: words.finishing(beginning, text, log_p, fit, source)  # noqa: E731
+    found = lambda log_p=log_p, fit=fit: words.finishing(beginning, log_p, fit, source)  # noqa: E731
     assert found() == (0, token)
-    assert found(text="two catwalks and a") is None
+    left = fit.clone()
+    words.leave_out("a cat and a dog", left)
+    assert found(fit=left) == (0, token)
+    words.leave_out("two catwalks and a", left)
+    assert found(fit=left) is None
     assert found(fit=torch.tensor([0.05])) is None  # the beginning fits as well by itself
     unlikely = log_p.clone()
     unlikely[token + 1] = log_p[token] - LIKELY + 0.1
     assert found(log_p=unlikely) is None
-    assert words.finishing("", "", log_p, fit, source) is None
+    assert words.finishing("", log_p, fit, source) is None
 
 
 def test_our_own_words_are_those_of_our_sounds():

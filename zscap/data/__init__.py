@@ -5,7 +5,7 @@ from importlib import import_module
 # Imported when they are first asked for, because pandas and scikit-learn take seconds.
 _NAMES = {
     "auditing": ("audit", "shortcuts"),
-    "datasets": ("DATASETS", "fetch"),
+    "datasets": ("DATASETS", "MANUAL", "fetch"),
     "phrases": ("CLASS_PHRASES", "KIND_PHRASES", "class_captions", "kind_of", "sentence", "tense_sentences"),
     "sentences": ("labelled_texts", "load_audibility", "near_duplicates", "normalised", "read_sentences", "split"),
 }

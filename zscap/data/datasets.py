@@ -29,6 +29,14 @@ DATASETS = {
         note="The 527 class names of AudioSet (15 kB), CC BY 4.0; ZerAuCap's keywords.",
     ),
 }
+MANUAL = {  # what cannot be downloaded for the user, and how to get it
+    "audiocaps": "AudioCaps' captions are free for academic purposes, its recordings are YouTube's, and you must get "
+    "them: put test.csv of github.com/cdjkim/audiocaps (dataset/) into audiocaps/ of the data folder, and the "
+    "recordings that still exist, each named by its youtube_id, into audiocaps/audio/. 975 of the test clips are what "
+    "most papers report; how many were found is always said.",
+    "clotho": "Clotho v2.1 is for non-commercial research: unpack clotho_audio_evaluation.7z and put "
+    "clotho_captions_evaluation.csv of zenodo.org/records/4783391 beside it, both into clotho/ of the data folder.",
+}
 
 
 def fetch(name: str, folder: str | Path | None = None, *, base_url: str | None = None) -> Path:
@@ -48,6 +56,8 @@ def fetch(name: str, folder: str | Path | None = None, *, base_url: str | None =
         InvalidOption: an unknown name.
         InvalidData: the download fails, or a file is not the published one.
     """
+    if name in MANUAL:
+        raise InvalidData(f"{name}: zscap can't download it. {MANUAL[name]}")
     if name not in DATASETS:
         raise InvalidOption(f"data set {name!r} is unknown: choose one of {', '.join(sorted(DATASETS))}")
     dataset = DATASETS[name]

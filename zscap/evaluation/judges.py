@@ -62,7 +62,7 @@ class Fluency:
 
     Args:
         model: a causal language model of transformers.
-        tokenizer: its tokenizer, with a beginning-of-sequence token.
+        tokenizer: its tokenizer; the text stands behind its beginning-of-sequence token, else behind its end token.
     """
 
     def __init__(self, model, tokenizer):
@@ -82,7 +82,9 @@ class Fluency:
     def __call__(self, text: str) -> float:
         import torch
 
-        ids = torch.tensor([[self.tokenizer.bos_token_id, *self.tokenizer(text)["input_ids"]]])
+        start = self.tokenizer.bos_token_id
+        start = self.tokenizer.eos_token_id if start is None else start
+        ids = torch.tensor([[start, *self.tokenizer(text)["input_ids"]]])
         with torch.no_grad():
             log_p = self.model(ids, attention_mask=torch.ones_like(ids)).logits[0, :-1].log_softmax(-1)
         return log_p.gather(1, ids[0, 1:, None]).mean().item()

@@ -20,8 +20,10 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InvalidData, InvalidOption, suggestion
+from .metrics import bootstrap_interval
 
 WORD = re.compile(r"\w+(?:'\w+)?")
+RESAMPLES = 2000
 FLUENCY_PENALTY = 0.9  # of SPIDEr-FL and FENSE where a fluency error is found
 Scores = tuple[float, np.ndarray | None]
 
@@ -111,6 +113,22 @@ class Texts:
             raise Unavailable(f"it needs {name}: {scores.reason}")
         return scores
 
+    def interval(self, name: str) -> tuple[float, float] | None:
+        """95 % bootstrap interval of the corpus' score over clips; None for what is no sum over clips.
+
+        BLEU's counts are drawn anew and summed up. The other metrics are means over captions; METEOR nearly so: its
+        interval is as wide as that of the mean.
+        """
+        scores = self.score(name)
+        if isinstance(scores, Gap) or scores[1] is None:
+            return None
+        if name.startswith("bleu_"):
+            return _bleu_interval(*self.tokens, int(name[-1]))
+        corpus, each = scores
+        low, high = bootstrap_interval(each)
+        shift = corpus - each.mean()
+        return low + shift, high + shift
+
     @cached_property
     def tokens(self) -> tuple[list[str], list[list[str]]]:
         """Captions and references with a space between tokens."""
@@ -143,6 +161,20 @@ def tokenised(texts: list[str]) -> list[str]:
             f"the Penn Treebank tokenizer made {len(found)} lines of {len(texts)}: {done.stderr[-200:]!r}"
         )
     return [" ".join(token for token in line.split() if token not in ptbtokenizer.PUNCTUATIONS) for line in found]
+
+
+def _bleu_interval(candidates: list[str], references: list[list[str]], order: int) -> tuple[float, float]:
+    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
+
+    counts = [cook_test(*texts, eff="closest") for texts in zip(candidates, map(cook_refs, references), strict=True)]
+    table = np.array([[*c["correct"][:order], *c["guess"][:order], c["testlen"], c["reflen"]] for c in counts], float)
+    random = np.random.default_rng(0)
+    sums = np.stack([table[random.integers(len(table), size=len(table))].sum(0) for _ in range(RESAMPLES)])
+    correct, guesses, (length, wanted) = sums[:, :order], sums[:, order : 2 * order], sums[:, 2 * order :].T
+    precision = ((correct + 1e-15) / (guesses + 1e-9)).prod(1) ** (1 / order)  # as COCO's evaluation, which avoids 0
+    brevity = np.exp(np.minimum(0, 1 - wanted / np.maximum(length, 1e-9)))
+    low, high = np.percentile(precision * brevity, [2.5, 97.5])
+    return float(low), float(high)
 
 
 # --- Metrics ---------------------------------------------------------------------------------------------------------

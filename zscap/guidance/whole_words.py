@@ -39,24 +39,27 @@ def read_whole(proposal: Proposal, options: GuidanceOptions) -> Proposal:
     begun = []
     for row, text in enumerate(scorer.texts):
         before, _, beginning = text.rpartition(" ")
-        found = words.finishing(beginning, before, proposal.log_p[row], fits[row], scorer.sources[row])
+        words.leave_out(before, fits[row])
+        found = words.finishing(beginning, proposal.log_p[row], fits[row], scorer.sources[row])
         if found:
             word, token = found
             scorer.read_as(row, token, words.words[word].removeprefix(beginning), fits[row, word])
             possible[row] = False
             possible[row, token] = True
             begun.append(row)
+        else:
+            words.leave_out(beginning, fits[row])
+    proposal = replace(proposal, possible=possible)
     looked_at = [(row, token) for row, token in _promising(proposal, words, fits, options) if row not in begun]
     if looked_at:
         rows, tokens = torch.tensor(looked_at, device=possible.device).T
         logits, _ = lm.forward(proposal.state.extend(rows, tokens, proposal.cache))
         for (row, token), log_p in zip(looked_at, logits.log_softmax(-1), strict=True):
-            beginning, text = lm.pieces[token].lstrip(), scorer.texts[row]
-            found = words.finishing(beginning, text, log_p, fits[row], scorer.sources[row])
+            found = words.finishing(lm.pieces[token].lstrip(), log_p, fits[row], scorer.sources[row])
             if found:
                 word, _ = found
                 scorer.read_as(row, token, " " + words.words[word], fits[row, word])
-    return replace(proposal, possible=possible)
+    return proposal
 
 
 def _promising(proposal: Proposal, words: WholeWords, fits: Tensor, options: GuidanceOptions) -> list[tuple[int, int]]:
@@ -94,6 +97,7 @@ class WholeWords:
                 self.following[beginning].setdefault(token, []).append(len(self.words))
             self.words.append(word)
             firsts.append(tokens[0])
+        self.stems = [stem(word) for word in self.words]
         self.firsts = torch.tensor(firsts, dtype=torch.long, device=language_model.device)
         self.embed = embed
         self.embeddings = embed.function(self.words) if self.words else torch.empty(0, 1)
@@ -103,27 +107,25 @@ class WholeWords:
         # Sums of products rather than a matrix product, which rounds with the number of rows.
         return (self.embeddings.to(sources) * sources[:, None]).sum(-1)
 
-    def finishing(
-        self, beginning: str, text: str, log_p: Tensor, fit: Tensor, source: Tensor
-    ) -> tuple[int, int] | None:
+    def leave_out(self, text: str, fit: Tensor) -> None:
+        """Take words that a text has already out of what they fit, shape = (words,)."""
+        said = stems(text)
+        fit[
+            [number for number, each in enumerate(self.stems) if any(alike(each, other) for other in said)]
+        ] = -torch.inf
+
+    def finishing(self, beginning: str, log_p: Tensor, fit: Tensor, source: Tensor) -> tuple[int, int] | None:
         """The word that fits best of those that go on from a beginning, and its next token; None if none does.
 
         Args:
             beginning: of a word; if it fits better by itself, as "chains" of "chainsaw" may, no word is found.
-            text: what stands before it; no word is found that it has already.
             log_p: Tensor, shape = (vocabulary,), of what the language model would write after the beginning.
-            fit: Tensor, shape = (words,), cosine of each word with the source.
+            fit: Tensor, shape = (words,), cosine of each word with the source; minus infinity for words left out.
             source: Tensor, shape = (d,).
         """
         following = self.following.get(beginning, {}) if beginning else {}  # before a word, nothing is begun
         likely = [token for token in following if log_p[token] >= log_p.max() + LIKELY]
-        said = stems(text)
-        found = {
-            number: token
-            for token in likely
-            for number in following[token]
-            if not any(alike(stem(self.words[number]), other) for other in said)
-        }
+        found = {number: token for token in likely for number in following[token]}
         best = max(found, key=lambda number: fit[number].item(), default=None)
         if best is None or fit[best] <= (self.embed([beginning])[0].to(source) * source).sum():
             return None

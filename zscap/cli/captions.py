@@ -1,12 +1,10 @@
-"""The command line: caption recordings, list presets and options, fetch data and weights."""
+"""Captions of recordings, presets and their options, and what is fetched for them."""
 
 from __future__ import annotations
 
 import dataclasses
-import errno
 import hashlib
 import json
-import os
 import shutil
 import sys
 import textwrap
@@ -16,27 +14,9 @@ from typing import Annotated
 
 import typer
 
-from .errors import InvalidOption, UnknownPreset, ZscapError, one_line, suggestion
-from .options import DecodingOptions
-
-# Only what every command needs is imported here: a wrong option is said at once, not after torch's seconds.
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
-
-
-def _version(asked: bool) -> None:
-    if asked:
-        from . import __version__
-
-        typer.echo(f"zscap {__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def common(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Say which.")] = False,
-) -> None:
-    pass
+from ..errors import UnknownPreset, one_line, suggestion
+from ..options import DecodingOptions
+from .common import app, change, complain
 
 
 @app.command()
@@ -61,20 +41,20 @@ def caption(
     A run with --out that was cut off goes on when the command is repeated; what failed is tried again. The exit status
     is 1 if any recording failed; the others are captioned all the same.
     """
-    from .preset.load import about, load
+    from ..preset.load import about, load
 
     chosen = about(preset)
-    changes = dict(_change(text, type(chosen.options)) for text in set)
+    changes = dict(change(text, type(chosen.options)) for text in set)
     if keywords is not None:
-        from .keywords import read_keywords
+        from ..keywords import read_keywords
 
         changes["keywords"] = read_keywords(keywords)
     options = chosen.options.override(**changes)
 
     from tqdm import tqdm
 
-    from .output import Output
-    from .sources import find_sources
+    from ..output import Output
+    from ..sources import find_sources
 
     found = find_sources(paths, chosen.takes)
     sources = found.sources
@@ -95,7 +75,7 @@ def caption(
             captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
             made_captions = captioner.stream(sources)
         for line in (*found.notes, *found.errors):
-            _complain(line)
+            complain(line)
         failed = len(found.errors)
         with tqdm(total=len(sources), unit="clip", disable=None) as bar:  # None: no bar unless stderr is a terminal
             for made in made_captions:
@@ -110,7 +90,7 @@ def caption(
     if output is not None:
         captioned = len(sources) + len(found.errors) - failed
         there = len(found.sources) - len(sources)
-        _complain(f"{captioned} captioned, {failed} failed, {there} already there: {out}")
+        complain(f"{captioned} captioned, {failed} failed, {there} already there: {out}")
     if failed:
         raise typer.Exit(1)
 
@@ -118,7 +98,7 @@ def caption(
 @app.command("presets")
 def list_presets() -> None:
     """List the presets: what each takes, and what this machine lacks for it."""
-    from .preset.load import presets
+    from ..preset.load import presets
 
     table = presets()
     widths = [max(map(len, column)) for column in (table.index, ("not ready",), table.takes)]
@@ -135,7 +115,7 @@ def list_options(
     guidance: Annotated[str | None, typer.Argument(help="steering, proximal, magic, or a preset's name.")] = None,
 ) -> None:
     """List the options with their values, by default or in a preset, and what they mean."""
-    from .preset.load import OPTIONS, _presets
+    from ..preset.load import OPTIONS, _presets
 
     known = {name: kind() for name, kind in OPTIONS.items()}
     if guidance is not None:
@@ -150,33 +130,26 @@ def list_options(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A preset, or a data set: audibility, audioset.")],
+    name: Annotated[str, typer.Argument(help="A preset, or a data set: audibility, audioset, audiocaps, clotho.")],
     check: Annotated[
         bool, typer.Option("--check", help="Read every file whole, compare checksums, replace what is damaged.")
     ] = False,
 ) -> None:
     """Download a data set, or what a preset needs from the model hub."""
-    from . import data
-    from .preset.load import fetch as fetch_weights
+    from .. import data
+    from ..preset.load import fetch as fetch_weights
 
-    if name in data.DATASETS:
+    if name in (*data.DATASETS, *data.MANUAL):
         typer.echo(data.fetch(name))  # which checks in any case
     else:
         fetch_weights(name, check=check, say=typer.echo)
-
-
-def _change(text: str, options: type[DecodingOptions]) -> tuple[str, object]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise InvalidOption(f"--set {text}: must be NAME=VALUE, e.g. --set beam_size=3")
-    return name, options.parse(name, value)
 
 
 def _keyword_list(options: DecodingOptions, file: Path | None) -> str | None:
     """Which names keywords are chosen from: where they are from, and their checksum."""
     if not options.num_keywords:
         return None
-    from .keywords import BUNDLED, default_keywords, read_keywords
+    from ..keywords import BUNDLED, default_keywords, read_keywords
 
     names = options.keywords or default_keywords()
     if options.keywords:
@@ -196,32 +169,3 @@ def _described(options: DecodingOptions) -> list[str]:
         textwrap.fill(f"{setting:<{width}}{each.metadata.get('help', '')} ({options.rule(each.name)})", **layout)
         for each, setting in zip(fields, settings, strict=True)
     ]
-
-
-def _complain(message: object) -> None:
-    print(f"zscap: {one_line(str(message))}", file=sys.stderr)
-
-
-def main() -> None:
-    """Entry point: an error made by the user is one line on stderr and exit status 1."""
-    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
-    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # the shell closed it
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: SIM115
-    # Names of files may be no UTF-8, or in letters that the terminal lacks; a caption is said as soon as it is made.
-    known = "surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "backslashreplace"
-    sys.stdout.reconfigure(errors=known, line_buffering=True)
-    try:
-        app()
-    except ZscapError as error:
-        _complain(error)
-        sys.exit(1)
-    except OSError as error:
-        if error.filename is not None:
-            _complain(f"{error.filename}: {error.strerror}; check path and permissions")
-            sys.exit(1)
-        if error.errno not in (errno.ENOSPC, errno.EFBIG, errno.EIO, errno.EBADF):
-            raise
-        _complain(f"stdout: cannot be written ({error.strerror})")
-        os._exit(1)  # the interpreter would try again, and fail with a traceback

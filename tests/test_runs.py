@@ -1,0 +1,205 @@
+"""Runs over data sets: their folder, what is left out, shards, resuming, comparisons, and the command line."""
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from zscap import cli
+from zscap.errors import InvalidData, InvalidOption, UnwritableOutput
+from zscap.evaluation import compare, merge, read_dataset, run
+
+ROOT = Path(__file__).parent.parent
+CLIPS = sorted((ROOT / "data" / "soundscapes").glob("*.flac"))
+QUICK = {"preset": "embedded-proximal", "max_new_tokens": 4, "num_candidates": 16, "num_previewed": 64}
+
+
+@pytest.fixture(autouse=True)
+def no_foreign_data(monkeypatch, tmp_path):
+    """Judge and second language model are named gaps without data and fetched weights."""
+    from zscap.evaluation import measures
+
+    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path / "no data"))
+    for cached in (measures._judge, measures._second):
+        cached.cache_clear()
+    monkeypatch.setattr(measures, "_second", lambda preset: measures.Gap("not asked for in this test"))
+
+
+@pytest.fixture
+def table(tmp_path):
+    """Six recordings of the user's own, of which one has a damaged file and one none."""
+    folder = tmp_path / "own"
+    folder.mkdir()
+    rows = ["file,caption,sound"]
+    for clip in CLIPS[:4]:
+        shutil.copy(clip, folder)
+        rows += [f'{clip.name},"It is loud, and near",dog_bark', f"{clip.name},A dog barks,"]
+    (folder / "bad.wav").write_bytes(b"RIFF")
+    rows += ["bad.wav,A bell rings,", "gone.wav,Rain falls,"]
+    (folder / "refs.csv").write_text("\n".join(rows) + "\n")
+    return folder / "refs.csv"
+
+
+def without_times(summary):
+    return {name: value for name, value in summary.items() if name != "timing"}
+
+
+def test_a_run_writes_captions_scores_and_a_summary(table, tmp_path):
+    summary = run(data=table, out=tmp_path / "run", **QUICK)
+    rows = [json.loads(line) for line in (tmp_path / "run" / "captions.jsonl").read_text().splitlines()]
+    assert [row["source"] for row in rows] == [*(clip.name for clip in CLIPS[:4]), "bad.wav"]
+    assert summary["captioned"] == 4 and list(summary["failed"]) == ["bad.wav"] and summary["missing"] == ["gone.wav"]
+    assert summary == json.loads((tmp_path / "run" / "summary.json").read_text())
+    measures = summary["measures"]
+    assert measures["hit"]["n"] == 4 and measures["hit"]["high"] > measures["hit"]["low"]
+    assert measures["cider_d"]["n"] == 4 and measures["cider_d"]["low"] <= measures["cider_d"]["value"]
+    assert "small-reference" in measures["sbert_sim"].get("gap", "small-reference")
+    assert "no independent judge" in measures["judge"]["gap"] and measures["fluency"]["gap"]
+    assert summary["options"]["max_new_tokens"] == 4 and summary["versions"]["torch"]
+    assert len(summary["weights"]["matcher"]["matcher.safetensors"]) == 64
+    scores = (tmp_path / "run" / "scores.csv").read_text().splitlines()
+    assert len(scores) == 6 and scores[5].startswith("bad.wav") and "bad.wav: " in scores[5]
+
+
+def test_a_run_goes_on_where_it_stopped(table, tmp_path):
+    whole = run(data=table, out=tmp_path / "whole", **QUICK)
+    shutil.copytree(tmp_path / "whole", tmp_path / "cut")
+    lines = (tmp_path / "whole" / "captions.jsonl").read_text().splitlines(keepends=True)
+    (tmp_path / "cut" / "captions.jsonl").write_text("".join(lines[:2]) + lines[2][:40])
+    (tmp_path / "cut" / "summary.json").unlink()
+    with pytest.raises(InvalidData, match="no run that has ended"):
+        compare(tmp_path / "whole", tmp_path / "cut")
+    again = run(data=table, out=tmp_path / "cut", **QUICK)
+    assert without_times(again) == without_times(whole) and again["timing"]["captioned"] == 3
+    for name in ("captions.jsonl", "scores.csv"):
+        assert (tmp_path / "cut" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(UnwritableOutput, match="kappa"):
+        run(data=table, out=tmp_path / "cut", **QUICK | {"kappa": 9.0})
+
+
+def test_shards_put_together_are_the_whole(table, tmp_path):
+    whole = run(data=table, out=tmp_path / "whole", **QUICK)
+    parts = [tmp_path / f"part {number}" for number in (1, 2, 3)]
+    for number, part in enumerate(parts, 1):
+        run(data=table, out=part, shard=f"{number}/3", **QUICK)
+    merged = merge(parts[::-1], tmp_path / "merged")
+    assert without_times(merged) == without_times(whole)
+    for name in ("captions.jsonl", "scores.csv"):
+        assert (tmp_path / "merged" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    with pytest.raises(InvalidData, match="shards 1/3, 3/3"):
+        merge([parts[0], parts[2]], tmp_path / "two")
+    run(data=table, out=tmp_path / "other", shard="2/3", **QUICK | {"kappa": 9.0})
+    with pytest.raises(InvalidData, match="its options is not that of"):
+        merge([parts[0], tmp_path / "other", parts[2]], tmp_path / "two")
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "a/b", "1/9", "1/0"])
+def test_a_shard_that_is_none_is_refused(shard, table, tmp_path):
+    with pytest.raises(InvalidData, match="shard"):
+        run(data=table, out=tmp_path / "run", shard=shard, **QUICK)
+
+
+def test_comparisons_tell_real_differences(table, tmp_path):
+    run(data=table, out=tmp_path / "guided", **QUICK)
+    run(data=table, out=tmp_path / "unguided", **QUICK | {"matching_scale": 0.0, "classifier_scale": 0.0})
+    table_of = compare(tmp_path / "unguided", tmp_path / "guided")
+    assert table_of.loc["matching", "real"] and table_of.loc["matching", "low"] > 0
+    same = compare(tmp_path / "guided", tmp_path / "guided")
+    assert not same["real"].any() and (same["difference"] == 0).all() and (same["n"] == 4).all()
+    run(data="soundscapes", out=tmp_path / "others", shard="1/60", **QUICK)
+    with pytest.raises(InvalidData, match="compare runs on the same"):
+        compare(tmp_path / "guided", tmp_path / "others")
+
+
+def test_the_command_line_says_what_was_left_out(table, tmp_path, capsys, monkeypatch):
+    command = [
+        "zscap",
+        "evaluate",
+        "--preset",
+        "embedded-proximal",
+        "--data",
+        str(table),
+        "--out",
+        str(tmp_path / "run"),
+    ]
+    settings = [f"--set={name}={value}" for name, value in QUICK.items() if name != "preset"]
+    monkeypatch.setattr(sys, "argv", command + settings)
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    said = capsys.readouterr()
+    assert ended.value.code == 1
+    assert "gone.wav: no such file" in said.err and "bad.wav: " in said.err
+    assert "4 captions, 1 failed, 1 recordings missing" in said.out and "cider_d" in said.out
+    assert any("spice" in line and "-" in line for line in said.out.splitlines())
+    monkeypatch.setattr(sys, "argv", ["zscap", "compare", str(tmp_path / "run"), str(tmp_path / "run")])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code in (0, None) and "not told apart" in capsys.readouterr().out
+
+
+# --- Data sets -------------------------------------------------------------------------------------------------------
+
+
+def test_all_references_are_read_commas_and_all(table):
+    clips = read_dataset(table).clips
+    assert clips[0].references == ("It is loud, and near", "A dog barks") and clips[0].sound == "dog_bark"
+    assert read_dataset(table).checksum() == read_dataset(table).checksum()
+    soundscapes = read_dataset("soundscapes")
+    assert len(soundscapes.clips) == 64 and all(len(clip.references) == 5 for clip in soundscapes.clips)
+    assert sum(clip.sound is not None for clip in soundscapes.clips) == 40
+
+
+def test_published_sets_are_read_as_they_unpack(tmp_path):
+    audio = CLIPS[0].read_bytes()
+    for name in ("audiocaps/audio/Yabc.flac", "audiocaps/audio/def_30.flac", "clotho/evaluation/One.wav"):
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(audio)
+    rows = ["audiocap_id,youtube_id,start_time,caption", '1,abc,0,"A dog, barking"', "2,abc,0,A dog barks"]
+    rows += ["3,def,30,Rain", "4,ghi,10,Wind"]
+    (tmp_path / "audiocaps" / "test.csv").write_text("\n".join(rows))
+    captions = tmp_path / "clotho" / "clotho_captions_evaluation.csv"
+    captions.write_text("file_name,caption_1,caption_2,caption_3,caption_4,caption_5\nOne.wav,a,b,c,d,e\n")
+    audiocaps = read_dataset("audiocaps", tmp_path)
+    assert [clip.name for clip in audiocaps.clips] == ["abc", "def"] and audiocaps.missing == ["ghi"]
+    assert audiocaps.clips[0].references == ("A dog, barking", "A dog barks")
+    assert read_dataset("clotho", tmp_path).clips[0].references == ("a", "b", "c", "d", "e")
+    for folder in ("esc10/rain", "sounds/esc50/cow"):
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "1.ogg").write_bytes(audio)
+    assert [clip.sound for clip in read_dataset("esc50", tmp_path).clips] == ["rain", "cow"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("esc51", "or one of soundscapes"),
+        ("nothing.csv", "no table can be read"),
+        ("audiocaps", "no table can be read"),
+        ("kitchen20", "nothing found"),
+    ],
+)
+def test_data_that_are_not_there_are_named(name, message, tmp_path):
+    with pytest.raises(InvalidData, match=message):
+        read_dataset(name if name != "nothing.csv" else tmp_path / name, tmp_path)
+
+
+def test_a_table_must_have_its_columns_and_files(tmp_path):
+    file = tmp_path / "refs.csv"
+    file.write_text("path,caption\na.wav,A dog\n")
+    with pytest.raises(InvalidData, match="no column 'file'"):
+        read_dataset(file)
+    file.write_text("file,caption\n,A dog\n")
+    with pytest.raises(InvalidData, match="line 2 names no file"):
+        read_dataset(file)
+    file.write_text("file,caption\na.wav,A dog\n")
+    with pytest.raises(InvalidData, match="1 recordings are listed and none is there"):
+        read_dataset(file)
+
+
+def test_unknown_options_are_refused_before_anything_is_written(table, tmp_path):
+    with pytest.raises(InvalidOption, match="kapa"):
+        run(data=table, out=tmp_path / "run", **QUICK | {"kapa": 1.0})
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,7 @@
+"""The command line; each module holds some of its commands, and importing it adds them."""
+
+from .captions import caption
+from .common import app, main
+from .evaluation import compare, evaluate, merge
+
+__all__ = ["app", "caption", "compare", "evaluate", "main", "merge"]

@@ -1,0 +1,83 @@
+"""Runs over data sets: measured, put together, compared."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from .common import app, change, complain
+
+Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Of a run: what `zscap evaluate --out` was given.")]
+
+
+@app.command()
+def evaluate(
+    data: Annotated[
+        str,
+        typer.Option(help="soundscapes, esc50, kitchen20, audiocaps, clotho, or a .csv with columns file, caption."),
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for captions.jsonl, scores.csv and summary.json.")],
+    preset: Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")] = "small",
+    set: Annotated[
+        list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
+    ] = (),
+    shard: Annotated[
+        str, typer.Option(metavar="K/N", help="Every n-th clip from the k-th on, see `zscap merge`.")
+    ] = "1/1",
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    scoring_dtype: Annotated[
+        str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")] = 16,
+) -> None:
+    """Caption a data set and measure the captions, by the field's metrics and by zscap's own.
+
+    A run that was cut off goes on when the command is repeated. What cannot be measured here is listed with its reason.
+    The exit status is 1 if recordings are missing or could not be read; the others are measured all the same.
+    """
+    from ..evaluation.runs import run
+    from ..preset.load import about
+
+    changes = dict(change(text, type(about(preset).options)) for text in set)
+    machine = {"device": device, "scoring_dtype": scoring_dtype, "batch_size": batch_size}
+    _say(run(preset, data, out, shard=shard, **machine, **changes), out)
+
+
+@app.command()
+def merge(
+    runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs of all shards of a data set.")],
+    out: Annotated[Path, typer.Option(help="Folder of the whole run.")],
+) -> None:
+    """Put the shards of a data set together to one run."""
+    from ..evaluation.runs import merge as merged
+
+    _say(merged(runs, out), out)
+
+
+@app.command()
+def compare(first: Folder, second: Folder) -> None:
+    """Say which differences between two runs on the same data are real, by paired bootstrap over clips."""
+    from ..evaluation.comparison import compare as compared
+
+    table = compared(first, second)
+    typer.echo(f"second minus first, with 95 % intervals: {first} and {second}")
+    for name, row in table.iterrows():
+        means = f"{row['first']:8.3f} {row['second']:8.3f}"
+        ends = f"({row['low']:+.3f} to {row['high']:+.3f})"
+        verdict = "real" if row["real"] else "not told apart"
+        typer.echo(f"  {name:<18} {means}  {row['difference']:+.3f} {ends:<20} n={row['n']:<5} {verdict}")
+
+
+def _say(summary: dict, out: Path) -> None:
+    from ..evaluation.runs import left_out, readable
+
+    for line in readable(summary):
+        typer.echo(line)
+    failures = left_out(summary)
+    for line in failures:
+        complain(line)
+    complain(f"measures of {summary['captioned']} captions: {out / 'summary.json'}")
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,181 @@
+"""What is asked of captions beside their references: are they audible, fluent, varied, and do they name the sound?"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..errors import ZscapError
+from ..files import ASSETS, data_folder
+from ..guidance.words import MAY_RETURN, WORD, alike, stem
+from .judges import AudibilityJudge, Fluency
+from .metrics import interval
+from .naming import ALL, names_sound
+from .reference_metrics import METRICS, Gap, Texts, tokenizer_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from .datasets import Clip
+
+NEEDS_NO_REFERENCES = {
+    "hit": "share of captions that name the clip's class, by the words of zscap/evaluation/naming.py",
+    "matching": "cosine of recording and caption by the matcher that guides",
+    "classifier": "probability of audibility, by the classifier that guides: circular where it does",
+    "classified_audible": "share of captions of which that is above 0.5",
+    "judge": "probability of audibility, by an independent judge",
+    "judged_audible": "share of captions of which that is above 0.5",
+    "log_likelihood": "mean log-probability a token under the language model that wrote the caption, unguided",
+    "fluency": "mean log-probability a token under a second language model",
+    "stutter": "share of captions with a word twice, whatever its ending",
+    "distinct_1": "different words as a share of all words",
+    "distinct_2": "different pairs of words as a share of all pairs",
+}
+
+
+def stutters(text: str) -> bool:
+    """Whether a word comes twice, whatever its ending; articles, prepositions and the like may.
+
+    >>> stutters("The snoring man snores."), stutters("The dog and the cat.")
+    (True, False)
+    """
+    stems = [stem(word) for word in WORD.findall(text.lower()) if word not in MAY_RETURN]
+    return any(alike(one, other) for place, one in enumerate(stems) for other in stems[place + 1 :])
+
+
+def distinct(texts: Sequence[str], n: int) -> float:
+    """Different runs of n words as a share of all of them (Li et al., arXiv 1510.03055); NaN if there are none.
+
+    >>> distinct(["a dog barks", "a dog howls"], 1)
+    0.6666666666666666
+    """
+    words = [text.lower().strip(".!?").split() for text in texts]
+    runs = [tuple(each[start : start + n]) for each in words for start in range(len(each) - n + 1)]
+    return len(set(runs)) / len(runs) if runs else float("nan")
+
+
+@cache
+def _judge() -> AudibilityJudge | Gap:
+    """A judge of another family than the guiding classifiers, trained on other sentences."""
+    from ..data import read_sentences
+
+    try:
+        sentences = read_sentences(data_folder())
+        return AudibilityJudge.train(sentences)
+    except ZscapError as error:
+        return Gap(f"no independent judge: {error}")
+
+
+@cache
+def _second(preset: str) -> tuple[Fluency, str] | Gap:
+    """A language model that did not write the captions, and its name."""
+    from ..preset.load import about
+
+    if about(preset).parts["language_model"].weights.root.name == "SmolLM2-135M-Instruct":
+        return Fluency.load(ASSETS / "language_model"), "the language model of the preset embedded"
+    weights = about("small").parts["language_model"].weights
+    problem = weights.problem("small")
+    return Gap(problem) if problem else (Fluency.load(weights.path), "SmolLM2-135M-Instruct")
+
+
+def measured(table: pd.DataFrame, clips: Sequence[Clip], preset: str) -> tuple[pd.DataFrame, dict[str, dict]]:
+    """Every measure of captions, by clip and of all of them.
+
+    Args:
+        table: a row for each clip, with `text` (None where there is no caption), `matching`, `classifier` and
+            `log_likelihood`.
+        clips: in the table's order.
+        preset: that wrote the captions.
+
+    Returns:
+        scores: the table with a column for each measure of single captions.
+        summary: by measure, `value`, the ends of its 95 % interval `low` and `high` (None where it has none), `n` and
+            `scale`; or `gap`, the reason why there is no value.
+    """
+    scores = table.copy()
+    written = scores["text"].notna().to_numpy()
+    texts = scores["text"][written].tolist()
+    gaps: dict[str, Gap] = {}
+    scales = dict(NEEDS_NO_REFERENCES)
+
+    def put(name: str, values: Sequence, rows: np.ndarray = written) -> None:
+        scores[name] = np.nan
+        if len(values) and isinstance(values[0], bool | np.bool_):
+            scores[name] = scores[name].astype("boolean")
+        scores.loc[rows, name] = values
+
+    named = np.array([clip.sound in ALL for clip in clips])
+    if named.any():
+        rows = written & named
+        sounds = [clip.sound for clip, of in zip(clips, rows, strict=True) if of]
+        put("hit", [names_sound(text, sound) for text, sound in zip(scores["text"][rows], sounds, strict=True)], rows)
+    else:
+        gaps["hit"] = Gap("the clips have no classes with a list of words")
+    for name in ("matching", "classifier", "log_likelihood"):
+        if scores[name].isna().all():
+            gaps[name] = Gap(f"the preset {preset} has no such network")
+    if "classifier" in gaps:
+        gaps["classified_audible"] = gaps["classifier"]
+    else:
+        put("classified_audible", [bool(value > 0.5) for value in scores["classifier"][written]])
+    judge, second = _judge(), _second(preset)
+    if isinstance(judge, Gap):
+        gaps["judge"] = gaps["judged_audible"] = judge
+    elif texts:
+        probabilities = judge.probability(texts)
+        put("judge", probabilities)
+        put("judged_audible", [bool(value > 0.5) for value in probabilities])
+        scales["judge"] += f": word counts, learnt from {', '.join(judge.sources)}, accuracy {judge.accuracy:.3f}"
+    if isinstance(second, Gap):
+        gaps["fluency"] = second
+    else:
+        fluency, name = second
+        remembered = {text: fluency(text) for text in dict.fromkeys(texts)}
+        put("fluency", [remembered[text] for text in texts])
+        scales["fluency"] += f": {name}"
+    put("stutter", [stutters(text) for text in texts])
+    summary = {}
+    for name in NEEDS_NO_REFERENCES:
+        if name.startswith("distinct"):
+            summary[name] = {"value": distinct(texts, int(name[-1])), "low": None, "high": None, "n": len(texts)}
+        elif name not in gaps:
+            summary[name] = _of_clips(scores[name].dropna())
+        else:
+            summary[name] = {"gap": gaps[name].reason}
+        summary[name]["scale"] = scales[name]
+    return scores, summary | _against_references(scores, clips, written, put)
+
+
+def _of_clips(values: pd.Series) -> dict:
+    if values.empty:
+        return {"gap": "no caption"}
+    values = values.to_numpy(dtype=bool if values.dtype == "boolean" else float)
+    low, high = interval(values)
+    return {"value": float(values.mean()), "low": low, "high": high, "n": len(values)}
+
+
+def _against_references(scores: pd.DataFrame, clips: Sequence[Clip], written: np.ndarray, put) -> dict[str, dict]:
+    rows = written & np.array([bool(clip.references) for clip in clips])
+    if not rows.any():
+        why = "no caption" if not written.any() else "this set has no reference captions"
+        return {name: {"gap": why, "scale": metric.scale} for name, metric in METRICS.items()}
+    references = tuple(clip.references for clip, of in zip(clips, rows, strict=True) if of)
+    texts = Texts(tuple(scores["text"][rows]), references)
+    summary = {}
+    for name, metric in METRICS.items():
+        found = texts.score(name)
+        if isinstance(found, Gap):
+            summary[name] = {"gap": found.reason}
+        else:
+            value, each = found
+            if each is not None:
+                put(name, each, rows)
+            low, high = texts.interval(name) or (None, None)
+            summary[name] = {"value": value, "low": low, "high": high, "n": int(rows.sum())}
+        summary[name]["scale"] = metric.scale
+        if name != "sbert_sim":
+            summary[name]["tokens"] = tokenizer_name()
+    return summary

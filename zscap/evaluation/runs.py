@@ -1,0 +1,235 @@
+"""Runs: captions of a data set and their measures, in a folder that a run which was cut off goes on with."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..caption import Caption
+from ..errors import InvalidData, UnwritableOutput, one_line
+from ..output import COLUMNS, Output
+from ..preset.load import Preset, about, load
+from .datasets import Dataset, read_dataset
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CAPTIONS, SCORES, SUMMARY = "captions.jsonl", "scores.csv", "summary.json"
+
+
+def run(
+    preset: str,
+    data: str | Path,
+    out: str | Path,
+    *,
+    shard: str = "1/1",
+    folder: str | Path | None = None,
+    device: str = "cpu",
+    scoring_dtype: str | None = None,
+    batch_size: int = 16,
+    **changes,
+) -> dict:
+    """Caption a data set, and measure the captions; cut off and started again, it goes on.
+
+    Args:
+        preset: a name that `presets()` lists.
+        data: a name of `DATASETS`, or a csv file with the columns `file` and `caption`.
+        out: folder for captions.jsonl, which grows clip by clip, scores.csv with a row for each clip, and summary.json.
+        shard: "k/n" takes every n-th clip from the k-th on; `merge` puts n such runs together.
+        folder: where published sets lie; None is `data_folder()`.
+        device, scoring_dtype, batch_size: as of `load`.
+        changes: options that differ from the preset's, by name.
+
+    Returns:
+        What summary.json holds: `measures` by name (see `measures.measured`), and all that made them. Only `timing`
+        differs from run to run.
+
+    Raises:
+        InvalidData, UnknownPreset, InvalidOption, MissingWeights: as `read_dataset` and `load` do.
+        UnwritableOutput: the folder holds captions of other settings, or another run is writing there.
+    """
+    number, _, of = shard.partition("/")
+    if not (number.isdecimal() and of.isdecimal()):
+        raise InvalidData(f"shard {shard!r}: must be k/n, e.g. 1/4")
+    whole = read_dataset(data, folder)
+    dataset = whole.part(int(number), int(of))
+    chosen = about(preset)
+    options = chosen.options.override(**changes)
+    settings = {"preset": preset, "options": asdict(options), "device": device, "scoring_dtype": scoring_dtype}
+    out = Path(out)
+    names = [clip.name for clip in dataset.clips]
+    started, made = time.perf_counter(), 0
+    with Output(out / CAPTIONS, settings, names) as output:
+        remaining = set(output.remaining(names))
+        if remaining:
+            captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
+            for name, caption in _captions(captioner, [clip for clip in dataset.clips if clip.name in remaining]):
+                output.write(replace(caption, source=name))
+                made += 1
+    seconds = time.perf_counter() - started
+    facts = {"data": dataset.name, "shard": shard, "clips": len(whole.clips), "data_sha256": whole.checksum()}
+    facts |= settings | _surroundings(chosen)
+    return _measure(dataset, facts, out, {"seconds": round(seconds, 3), "captioned": made})
+
+
+def _captions(captioner, clips: Sequence) -> object:
+    from tqdm import tqdm
+
+    stream = captioner.stream(str(clip.source) for clip in clips)
+    yield from zip(
+        (clip.name for clip in clips), tqdm(stream, total=len(clips), unit="clip", disable=None), strict=True
+    )
+
+
+def _surroundings(preset: Preset) -> dict:
+    """Versions, machine, and the checksums that the preset's files are known by."""
+    packages = ("zscap", "torch", "transformers", "aac-metrics", "pycocoevalcap")
+    weights = {
+        role: {name: part.weights.checksum(name) for name in part.weights.names} for role, part in preset.parts.items()
+    }
+    return {"versions": {"python": platform.python_version()} | {p: _version(p) for p in packages}, "weights": weights}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except ImportError:
+        return None
+
+
+def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path | None = None) -> dict:
+    """One run of the shards of a data set; the result is that of a single run, but for times.
+
+    Args:
+        folders: of runs with shard="1/n" to "n/n".
+        out: folder of the new run.
+        folder: as of `run`.
+
+    Raises:
+        InvalidData: a folder holds no run, they are of different settings, or shards are absent or there twice.
+    """
+    summaries = [read_summary(each) for each in folders]
+    for name in summaries[0].keys() - {"shard", "timing", "measures", "missing", "failed", "captioned"}:
+        for each, summary in zip(folders, summaries, strict=True):
+            if summary[name] != summaries[0][name]:
+                raise InvalidData(f"{each}: its {name} is not that of {folders[0]}; merge runs of the same settings")
+    shards = sorted((summary["shard"] for summary in summaries), key=lambda shard: int(shard.partition("/")[0]))
+    count = len(shards)
+    if shards != [f"{number}/{count}" for number in range(1, count + 1)]:
+        raise InvalidData(f"shards {', '.join(shards)}: give each of 1/n to n/n once")
+    first, out = summaries[0], Path(out)
+    whole = read_dataset(first["data"], folder)
+    if whole.checksum() != first["data_sha256"]:
+        raise InvalidData(f"data {first['data']!r} have changed since the runs of {folders[0]}: run them again")
+    rows = {name: row for each in folders for name, row in _rows(Path(each)).items()}
+    settings = {name: first[name] for name in ("preset", "options", "device", "scoring_dtype")}
+    with Output(out / CAPTIONS, settings, list(rows)) as output:
+        for name in output.remaining([clip.name for clip in whole.clips if clip.name in rows]):
+            row = rows[name]
+            error = InvalidData(row["error"]) if row.get("error") else None
+            known = {column: row[column] for column in COLUMNS if column in row and column != "error"}
+            output.write(Caption(**known, error=error))
+    timing = {name: sum(summary["timing"][name] for summary in summaries) for name in first["timing"]}
+    facts = {name: first[name] for name in first.keys() - {"timing", "measures", "missing", "failed", "captioned"}}
+    return _measure(whole, facts | {"shard": "1/1"}, out, timing)
+
+
+def _rows(folder: Path) -> dict[str, dict]:
+    """The rows of captions.jsonl by clip; of a clip that was tried again, the last."""
+    with (folder / CAPTIONS).open(encoding="utf-8", errors="surrogateescape") as file:
+        return {row["source"]: row for row in map(json.loads, file)}
+
+
+def _measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
+    import pandas as pd
+
+    from .measures import measured
+
+    rows = _rows(out)
+    clips = dataset.clips
+    columns = ("text", "matching", "classifier", "log_likelihood", "error")
+    table = pd.DataFrame([{name: rows[clip.name].get(name) for name in columns} for clip in clips], columns=columns)
+    table.insert(0, "clip", [clip.name for clip in clips])
+    table.insert(1, "sound", [clip.sound for clip in clips])
+    for name in ("matching", "classifier", "log_likelihood"):
+        table[name] = table[name].astype(float)
+    scores, measures = measured(table, clips, facts["preset"])
+    failed = {clip: error for clip, error in zip(table["clip"], table["error"], strict=True) if error}
+    summary = dict(sorted(facts.items())) | {
+        "captioned": int(table["text"].notna().sum()),
+        "failed": failed,
+        "missing": dataset.missing,
+        "measures": measures,
+        "timing": timing,
+    }
+    _write(out / SCORES, scores.round(6).to_csv(index=False))
+    _write(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    return summary
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file whole or not at all."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8", errors="surrogateescape")
+        os.replace(new, path)
+    except OSError as error:
+        raise UnwritableOutput(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
+
+
+def read_summary(folder: str | Path) -> dict:
+    """What summary.json of a run holds.
+
+    Raises:
+        InvalidData: there is none, so the run has not ended, or it is damaged.
+    """
+    try:
+        summary = json.loads((Path(folder) / SUMMARY).read_text(encoding="utf-8", errors="surrogateescape"))
+        if not isinstance(summary, dict) or not {"measures", "preset", "data", "shard", "timing"} <= summary.keys():
+            raise ValueError("not a summary")
+        return summary
+    except (OSError, ValueError, RecursionError) as error:
+        raise InvalidData(
+            f"{folder}: holds no run that has ended ({one_line(str(error))}); repeat zscap evaluate"
+        ) from None
+
+
+def read_scores(folder: str | Path) -> pd.DataFrame:
+    """What scores.csv of a run holds: a row for each clip, indexed by `clip`.
+
+    Raises:
+        InvalidData: there is none, or it is damaged.
+    """
+    import pandas as pd
+
+    try:
+        return pd.read_csv(Path(folder) / SCORES, encoding="utf-8", encoding_errors="surrogateescape").set_index("clip")
+    except (OSError, ValueError, KeyError) as error:
+        raise InvalidData(f"{folder}: holds no scores ({one_line(str(error))}); repeat zscap evaluate") from None
+
+
+def readable(summary: dict) -> list[str]:
+    """A summary in lines: what was measured, n, value and interval; gaps with their reasons."""
+    lines = [f"{summary['preset']} on {summary['data']}: {summary['captioned']} captions"]
+    if summary["failed"] or summary["missing"]:
+        lines[0] += f", {len(summary['failed'])} failed, {len(summary['missing'])} recordings missing"
+    for name, measure in summary["measures"].items():
+        if "gap" in measure:
+            lines.append(f"  {name:<18} -      {measure['gap']}")
+        else:
+            ends = "" if measure["low"] is None else f"({measure['low']:.3f} to {measure['high']:.3f})"
+            lines.append(f"  {name:<18} {measure['value']:<8.3f} {ends:<20} n={measure['n']}  {measure['scale']}")
+    return lines
+
+
+def left_out(summary: dict) -> list[str]:
+    """Which clips have no caption, and why: a line each."""
+    missing = [f"{name}: no such file; it was left out" for name in summary["missing"]]
+    return missing + [f"{name}: {error}" for name, error in summary["failed"].items()]
