@@ -136,6 +136,14 @@ def test_the_figures_of_small_are_those_of_the_files(file):
         assert f"{row.value:.3f} on" in text and f"{row.n:,}" in text
 
 
+def test_the_agreement_of_metrics_with_people_is_that_of_the_file():
+    table = pd.read_csv(ROOT / "data" / "results" / "metric_agreement.csv").query("category == 'total'")
+    for _, rows in table.groupby("metric"):
+        cells = [f"{row.agreement:.3f} ({row.low:.3f}-{row.high:.3f})" for row in rows.sort_values("data").itertuples()]
+        assert len(cells) == 2 and f"| {' | '.join(cells)} |" in README
+        assert (rows["low"] < rows["high"]).all()
+
+
 def test_the_seconds_are_those_of_the_file():
     table = pd.read_csv(ROOT / "data" / "results" / "speed.csv")
     seconds = table.set_index(["decoding", "batch"])["seconds_per_caption"]

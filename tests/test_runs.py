@@ -18,12 +18,12 @@ QUICK = {"preset": "embedded-proximal", "max_new_tokens": 4, "num_candidates": 1
 
 @pytest.fixture(autouse=True)
 def no_foreign_data(monkeypatch, tmp_path):
-    """Judge and second language model are named gaps without data and fetched weights."""
-    from zscap.evaluation import measures
+    """Judge, second language model and METEOR are named gaps without data, fetched weights and Java."""
+    from zscap.evaluation import measures, reference_metrics
 
+    monkeypatch.setattr(reference_metrics.shutil, "which", lambda name: None)  # METEOR's program takes seconds to start
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path / "no data"))
-    for cached in (measures._judge, measures._second):
-        cached.cache_clear()
+    measures._judge.cache_clear()
     monkeypatch.setattr(measures, "_second", lambda preset: measures.Gap("not asked for in this test"))
 
 
@@ -56,7 +56,8 @@ def test_a_run_writes_captions_scores_and_a_summary(table, tmp_path):
     assert measures["hit"]["n"] == 4 and measures["hit"]["high"] > measures["hit"]["low"]
     assert measures["cider_d"]["n"] == 4 and measures["cider_d"]["low"] <= measures["cider_d"]["value"]
     assert "small-reference" in measures["sbert_sim"].get("gap", "small-reference")
-    assert "no independent judge" in measures["judge"]["gap"] and measures["fluency"]["gap"]
+    assert "java" in measures["meteor"]["gap"] and measures["bleu_1"]["tokens"] == "lower-case words"
+    assert "to learn from" in measures["judge"]["gap"] and measures["fluency"]["gap"]
     assert summary["options"]["max_new_tokens"] == 4 and summary["versions"]["torch"]
     assert len(summary["weights"]["matcher"]["matcher.safetensors"]) == 64
     scores = (tmp_path / "run" / "scores.csv").read_text().splitlines()

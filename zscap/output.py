@@ -81,6 +81,13 @@ class Output:
         self._failed &= set(sources)
         return sources
 
+    def rows(self) -> dict[str, dict]:
+        """What the file holds of each source, by column; of a table, texts."""
+        if not self.is_table:
+            return {source: json.loads(record) for source, record in self._records.items()}
+        table = csv.DictReader(io.StringIO(self.header + "".join(self._records.values()), newline=""))
+        return {row["source"]: row for row in table}
+
     def write(self, made: Caption) -> None:
         """Append a row; the first time, rows of failures that are tried again go, and what a killed run left over."""
         row = {name: getattr(made, name) for name in COLUMNS}

@@ -10,13 +10,16 @@ import sys
 import textwrap
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import UnknownPreset, one_line, suggestion
 from ..options import DecodingOptions
 from .common import app, change, complain
+
+if TYPE_CHECKING:
+    from ..captioner import Captioner
 
 
 @app.command()
@@ -35,6 +38,7 @@ def caption(
         str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")] = 16,
+    report: Annotated[Path | None, typer.Option(help="Write a page to look at and listen to, e.g. page.html.")] = None,
 ) -> None:
     """Caption recordings, or what else the preset takes. One line a recording: to stdout, or as a row to --out.
 
@@ -70,9 +74,10 @@ def caption(
         output = Output(out, settings, sources if keywords is None else [*sources, keywords])
         sources = output.remaining(sources)
     with output or nullcontext():
-        made_captions = ()
-        if sources:  # loading takes seconds
+        made_captions, rows = (), {} if output is None else output.rows()
+        if sources or report:  # loading takes seconds
             captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
+        if sources:
             made_captions = captioner.stream(sources)
         for line in (*found.notes, *found.errors):
             complain(line)
@@ -80,6 +85,7 @@ def caption(
         with tqdm(total=len(sources), unit="clip", disable=None) as bar:  # None: no bar unless stderr is a terminal
             for made in made_captions:
                 bar.update()
+                rows[made.source] = vars(made) | {"error": made.error and str(made.error)}
                 if made.error is not None:
                     failed += 1
                     tqdm.write(f"zscap: {made.error}", file=sys.stderr)
@@ -91,8 +97,24 @@ def caption(
         captioned = len(sources) + len(found.errors) - failed
         there = len(found.sources) - len(sources)
         complain(f"{captioned} captioned, {failed} failed, {there} already there: {out}")
+    if report is not None:
+        _write_report(report, captioner, found.sources, rows)
+        complain(f"a page of {len(found.sources)} recordings: {report}")
     if failed:
         raise typer.Exit(1)
+
+
+def _write_report(file: Path, captioner: Captioner, sources: list[str], rows: dict[str, dict]) -> None:
+    import pandas as pd
+
+    from ..evaluation.datasets import Clip
+    from ..evaluation.report import unguided, write_report
+
+    clips = [Clip(source, Path(source)) for source in sources]
+    columns = ["text", "error", "matching", "classifier", "log_likelihood"]
+    table = pd.DataFrame([rows[source] for source in sources], columns=columns).replace("", None)
+    numbers = {name: pd.to_numeric(table[name]) for name in columns[2:]}
+    write_report(file, "Captions by zscap", clips, table.assign(**numbers), without=unguided(captioner, clips))
 
 
 @app.command("presets")

@@ -23,6 +23,7 @@ def evaluate(
     set: Annotated[
         list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
     ] = (),
+    clips: Annotated[int | None, typer.Option(min=1, help="Take the first so many.")] = None,
     shard: Annotated[
         str, typer.Option(metavar="K/N", help="Every n-th clip from the k-th on, see `zscap merge`.")
     ] = "1/1",
@@ -31,6 +32,7 @@ def evaluate(
         str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")] = 16,
+    report: Annotated[Path | None, typer.Option(help="Write a page to look at and listen to, e.g. page.html.")] = None,
 ) -> None:
     """Caption a data set and measure the captions, by the field's metrics and by zscap's own.
 
@@ -41,7 +43,13 @@ def evaluate(
     from ..preset.load import about
 
     changes = dict(change(text, type(about(preset).options)) for text in set)
-    machine = {"device": device, "scoring_dtype": scoring_dtype, "batch_size": batch_size}
+    machine = {
+        "device": device,
+        "scoring_dtype": scoring_dtype,
+        "batch_size": batch_size,
+        "report": report,
+        "clips": clips,
+    }
     _say(run(preset, data, out, shard=shard, **machine, **changes), out)
 
 
@@ -68,6 +76,40 @@ def compare(first: Folder, second: Folder) -> None:
         ends = f"({row['low']:+.3f} to {row['high']:+.3f})"
         verdict = "real" if row["real"] else "not told apart"
         typer.echo(f"  {name:<18} {means}  {row['difference']:+.3f} {ends:<20} n={row['n']:<5} {verdict}")
+
+
+@app.command()
+def paper(
+    table: Annotated[str | None, typer.Argument(help="Of data/papers.toml; without one, all are listed.")] = None,
+    presets: Annotated[str, typer.Option(help="Whose networks: papers (the authors'), small, embedded.")] = "papers",
+    data: Annotated[str | None, typer.Option(help="In the place of the paper's data, as for `zscap evaluate`.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Take the first so many.")] = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for table.csv and the runs; runs/papers by default.")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+) -> None:
+    """Make a table of a paper, by the authors' networks or others, with the published values beside."""
+    from ..evaluation.papers import paper as made
+    from ..evaluation.papers import papers
+
+    if table is None:
+        for name, entry in papers()["tables"].items():
+            typer.echo(f"{name:<20} {entry['paper']}: {entry['what']}")
+        return
+    out = out or Path("runs", "papers", f"{table} {presets}")
+    rows = made(table, out, presets=presets, data=data, clips=clips, device=device)
+    for name, group in rows.groupby("row", sort=False):
+        typer.echo(f"{name} ({group['preset'].iloc[0] or 'no preset'}, {group['data'].iloc[0]})")
+        for line in group.to_dict("records"):
+            typer.echo(f"  {_line(line)}")
+    complain(f"{table}: {out / 'table.csv'}")
+
+
+def _line(row: dict) -> str:
+    text = f"{row['measure']:<20}"
+    text += f"-      {row['gap']}" if row["gap"] else f"{row['value']:<7.3f}n={row['n']:.0f}"
+    if row["published"] == row["published"] and row["published"] is not None:
+        text += f"  published {row['published']:.3f}" + ("" if row["same_data"] else ", of other data")
+    return text
 
 
 def _say(summary: dict, out: Path) -> None:

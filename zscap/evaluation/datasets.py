@@ -56,6 +56,16 @@ class Dataset:
             digest.update(clip.source.read_bytes() if clip.source.is_file() else b"")
         return digest.hexdigest()
 
+    def first(self, number: int | None) -> Dataset:
+        """The first so many clips; None keeps all.
+
+        Raises:
+            InvalidData: fewer than one.
+        """
+        if number is not None and number < 1:
+            raise InvalidData(f"clips={number}: must be at least 1")
+        return Dataset(self.name, self.clips[:number], self.missing)
+
     def part(self, number: int, of: int) -> Dataset:
         """Every `of`-th clip from the `number`-th on; all parts together are the set.
 

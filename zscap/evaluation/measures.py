@@ -65,8 +65,8 @@ def _judge() -> AudibilityJudge | Gap:
     try:
         sentences = read_sentences(data_folder())
         return AudibilityJudge.train(sentences)
-    except ZscapError as error:
-        return Gap(f"no independent judge: {error}")
+    except ZscapError:
+        return Gap(f"no captions of sounds and of photographs in {data_folder()}/text to learn from, see data/README.md")
 
 
 @cache
@@ -139,7 +139,9 @@ def measured(table: pd.DataFrame, clips: Sequence[Clip], preset: str) -> tuple[p
     put("stutter", [stutters(text) for text in texts])
     summary = {}
     for name in NEEDS_NO_REFERENCES:
-        if name.startswith("distinct"):
+        if not texts:
+            summary[name] = {"gap": "no caption"}
+        elif name.startswith("distinct"):
             summary[name] = {"value": distinct(texts, int(name[-1])), "low": None, "high": None, "n": len(texts)}
         elif name not in gaps:
             summary[name] = _of_clips(scores[name].dropna())

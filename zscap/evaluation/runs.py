@@ -30,10 +30,12 @@ def run(
     out: str | Path,
     *,
     shard: str = "1/1",
+    clips: int | None = None,
     folder: str | Path | None = None,
     device: str = "cpu",
     scoring_dtype: str | None = None,
     batch_size: int = 16,
+    report: str | Path | None = None,
     **changes,
 ) -> dict:
     """Caption a data set, and measure the captions; cut off and started again, it goes on.
@@ -42,9 +44,11 @@ def run(
         preset: a name that `presets()` lists.
         data: a name of `DATASETS`, or a csv file with the columns `file` and `caption`.
         out: folder for captions.jsonl, which grows clip by clip, scores.csv with a row for each clip, and summary.json.
+        clips: take the first so many; None takes all.
         shard: "k/n" takes every n-th clip from the k-th on; `merge` puts n such runs together.
         folder: where published sets lie; None is `data_folder()`.
         device, scoring_dtype, batch_size: as of `load`.
+        report: a page to write, see `report.write_report`.
         changes: options that differ from the preset's, by name.
 
     Returns:
@@ -58,7 +62,7 @@ def run(
     number, _, of = shard.partition("/")
     if not (number.isdecimal() and of.isdecimal()):
         raise InvalidData(f"shard {shard!r}: must be k/n, e.g. 1/4")
-    whole = read_dataset(data, folder)
+    whole = read_dataset(data, folder).first(clips)
     dataset = whole.part(int(number), int(of))
     chosen = about(preset)
     options = chosen.options.override(**changes)
@@ -68,15 +72,23 @@ def run(
     started, made = time.perf_counter(), 0
     with Output(out / CAPTIONS, settings, names) as output:
         remaining = set(output.remaining(names))
-        if remaining:
+        if remaining or report:
             captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
+        if remaining:
             for name, caption in _captions(captioner, [clip for clip in dataset.clips if clip.name in remaining]):
                 output.write(replace(caption, source=name))
                 made += 1
     seconds = time.perf_counter() - started
     facts = {"data": dataset.name, "shard": shard, "clips": len(whole.clips), "data_sha256": whole.checksum()}
     facts |= settings | _surroundings(chosen)
-    return _measure(dataset, facts, out, {"seconds": round(seconds, 3), "captioned": made})
+    summary = _measure(dataset, facts, out, {"seconds": round(seconds, 3), "captioned": made})
+    if report:
+        from .report import unguided, write_report
+
+        title = f"{preset} on {dataset.name}"
+        without = unguided(captioner, dataset.clips)
+        write_report(report, title, dataset.clips, read_scores(out), summary=summary, without=without)
+    return summary
 
 
 def _captions(captioner, clips: Sequence) -> object:
@@ -125,7 +137,7 @@ def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path 
     if shards != [f"{number}/{count}" for number in range(1, count + 1)]:
         raise InvalidData(f"shards {', '.join(shards)}: give each of 1/n to n/n once")
     first, out = summaries[0], Path(out)
-    whole = read_dataset(first["data"], folder)
+    whole = read_dataset(first["data"], folder).first(first["clips"])
     if whole.checksum() != first["data_sha256"]:
         raise InvalidData(f"data {first['data']!r} have changed since the runs of {folders[0]}: run them again")
     rows = {name: row for each in folders for name, row in _rows(Path(each)).items()}
@@ -161,7 +173,7 @@ def _measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
     for name in ("matching", "classifier", "log_likelihood"):
         table[name] = table[name].astype(float)
     scores, measures = measured(table, clips, facts["preset"])
-    failed = {clip: error for clip, error in zip(table["clip"], table["error"], strict=True) if error}
+    failed = {clip.name: rows[clip.name]["error"] for clip in clips if rows[clip.name].get("error")}
     summary = dict(sorted(facts.items())) | {
         "captioned": int(table["text"].notna().sum()),
         "failed": failed,
@@ -171,7 +183,7 @@ def _measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
     }
     _write(out / SCORES, scores.round(6).to_csv(index=False))
     _write(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
-    return summary
+    return read_summary(out)
 
 
 def _write(path: Path, text: str) -> None:

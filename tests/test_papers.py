@@ -1,0 +1,94 @@
+"""The papers' tables: each mapped one runs at smoke size, and says whose numbers are whose."""
+
+import json
+import sys
+
+import pandas as pd
+import pytest
+
+from zscap import cli
+from zscap.errors import InvalidOption
+from zscap.evaluation import measures, reference_metrics, run
+from zscap.evaluation.measures import NEEDS_NO_REFERENCES
+from zscap.evaluation.papers import PUBLISHED, paper, papers
+from zscap.evaluation.reference_metrics import METRICS
+from zscap.preset.load import about, presets
+
+KNOWN = papers()
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch, tmp_path):
+    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path / "no data"))
+    monkeypatch.setattr(reference_metrics.shutil, "which", lambda name: None)  # METEOR's program takes seconds to start
+    monkeypatch.setattr(measures, "_second", lambda preset: measures.Gap("not asked for in this test"))
+    measures._judge.cache_clear()
+
+
+def test_the_map_names_what_there_is():
+    assert {name for ways in KNOWN["ways"].values() for name in ways.values()} <= set(presets().index)
+    systems = set(pd.read_csv(PUBLISHED)["system"])
+    for entry in KNOWN["tables"].values():
+        assert set(entry["metrics"]) <= {*METRICS, *NEEDS_NO_REFERENCES}
+        assert {row["published"] for row in entry["rows"] if "published" in row} <= systems
+        names = [row["name"] for row in entry["rows"]]
+        assert len(set(names)) == len(names)
+        for row in entry["rows"]:
+            ways = [ways[row["way"]] for ways in KNOWN["ways"].values() if row["way"] in ways]
+            assert ways
+            for preset in ways:
+                about(preset).options.override(**row.get("set", {}))
+
+
+@pytest.mark.parametrize("family", ["embedded", "small"])
+@pytest.mark.parametrize("table", sorted(KNOWN["tables"]))
+def test_each_table_is_made_at_smoke_size(table, family, tmp_path, monkeypatch):
+    few = {"max_new_tokens": 2, "num_candidates": 4}
+    monkeypatch.setattr("zscap.evaluation.papers.run", lambda *given, **changes: run(*given, **changes | few))
+    made = paper(table, tmp_path, presets=family, data="soundscapes", clips=1)
+    entry = KNOWN["tables"][table]
+    assert list(dict.fromkeys(made["row"])) == [row["name"] for row in entry["rows"]]
+    assert list(made["measure"]) == entry["metrics"] * len(entry["rows"])
+    written = pd.read_csv(tmp_path / "table.csv")
+    assert len(written) == len(made) and (written["data"] == "soundscapes").all()
+    assert (written["value"].notna() ^ written["gap"].notna()).all()
+    ways = KNOWN["ways"][family]
+    for row, name in zip(entry["rows"], dict.fromkeys(made["row"]), strict=True):
+        of = made[made["row"] == name]
+        if ways.get(row["way"]) == "small-reference" and of["gap"].str.contains("zscap fetch").any():
+            continue  # its weights need not be here
+        if row["way"] in ways:
+            assert (of["preset"] == ways[row["way"]]).all()
+        else:
+            assert of["gap"].str.contains(f"no preset for {row['way']}").all()
+    assert made["same_data"].dropna().eq(False).all() and made["agrees"].isna().all()
+
+
+def test_published_values_stand_beside_and_are_compared_on_the_same_data_only(tmp_path, monkeypatch):
+    found = {
+        name: {"value": 0.281, "low": 0.2, "high": 0.3, "n": 975} for name in KNOWN["tables"]["zeraucap"]["metrics"]
+    }
+    monkeypatch.setattr("zscap.evaluation.papers.run", lambda *given, **changes: {"measures": found})
+    made = paper("zeraucap", tmp_path).set_index(["row", "measure"])
+    best = made.loc["keywords and MAGIC"]
+    assert best.loc["cider_d", "published"] == pytest.approx(0.281, abs=0.02) and best.loc["cider_d", "same_data"]
+    assert best.loc["cider_d", "agrees"] == (abs(best.loc["cider_d", "published"] - 0.281) <= 0.01)
+    assert not best.loc["bleu_1", "agrees"] and pd.isna(best.loc["hit", "published"])
+
+
+def test_the_command_line_lists_tables_and_makes_one(tmp_path, capsys, monkeypatch):
+    def said(*command):
+        monkeypatch.setattr(sys, "argv", ["zscap", "paper", *command])
+        with pytest.raises(SystemExit):
+            cli.main()
+        return capsys.readouterr().out
+
+    assert all(name in said() for name in KNOWN["tables"])
+    smoke = ["--presets", "embedded", "--data", "soundscapes", "--clips", "1", "--out", str(tmp_path)]
+    out = said("matcher", *smoke)
+    assert "text tower (embedded-proximal, soundscapes)" in out and "no preset for reference" in out
+    assert json.loads((tmp_path / "row 1" / "summary.json").read_text())["clips"] == 1
+    with pytest.raises(InvalidOption, match="did you mean 'zeraucap'"):
+        paper("zerocap", tmp_path)
+    with pytest.raises(InvalidOption, match="unknown presets 'tiny'"):
+        paper("zeraucap", tmp_path, presets="tiny")

@@ -1,0 +1,99 @@
+"""Pages of captions: everything is in the file, sounds can be played, and nothing in a caption is taken for code."""
+
+import base64
+import io
+import json
+import re
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import soundfile
+from PIL import Image
+
+import zscap
+from zscap import cli
+from zscap.errors import UnwritableOutput
+from zscap.evaluation.datasets import Clip, read_dataset
+from zscap.evaluation.report import unguided, write_report
+
+ROOT = Path(__file__).parent.parent
+CLIPS = sorted((ROOT / "data" / "soundscapes").glob("*.flac"))
+NASTY = "a </script><script>alert(1)</script> & \u2028 cat"
+
+
+def page(file):
+    text = Path(file).read_text(encoding="utf-8")
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL)
+    return text, json.loads(data)
+
+
+def table(texts):
+    return pd.DataFrame({"text": texts, "error": None, "matching": [0.5, None][: len(texts)]})
+
+
+def summary(data):
+    measures = {
+        "bleu_1": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 2, "scale": "0 to 1"},
+        "spice": {"gap": "no Java"},
+    }
+    facts = {"data": data, "captioned": 2, "failed": {}, "missing": [], "versions": {"zscap": "1"}, "device": "cpu"}
+    return facts | {"measures": measures}
+
+
+def test_a_page_holds_all_that_it_shows(tmp_path):
+    clips = [Clip("one", CLIPS[0], ("A dog barks", NASTY), "dog_bark"), Clip("two", tmp_path / "gone.wav")]
+    write_report(tmp_path / "page.html", "Title", clips, table([NASTY, "rain"]), without=["nothing", None])
+    text, data = page(tmp_path / "page.html")
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", text) and "alert(1)</script>" not in text
+    first, second = data["clips"]
+    assert first["text"] == NASTY and first["references"][1] == NASTY and first["unguided"] == "nothing"
+    assert first["scores"] == {"matching": 0.5} and second["scores"] == {} and second["audio"] is None
+    content = {name: base64.b64decode(first[name].partition(",")[2]) for name in ("audio", "picture")}
+    samples, rate = soundfile.read(io.BytesIO(content["audio"]))
+    assert rate == 16_000 and len(samples) == pytest.approx(soundfile.info(CLIPS[0]).duration * rate, abs=2)
+    assert Image.open(io.BytesIO(content["picture"])).size == (240, 80)
+
+
+@pytest.mark.parametrize(("data", "says"), [("audiocaps", "may differ"), ("soundscapes", "another data set")])
+def test_published_rows_stand_beside_with_a_warning(data, says, tmp_path):
+    clips = [Clip("one", CLIPS[0]), Clip("two", CLIPS[1])]
+    write_report(tmp_path / "page.html", "Title", clips, table(["a dog", "rain"]), summary=summary(data))
+    _, written = page(tmp_path / "page.html")
+    assert says in written["warning"] and f"2 clips of {data}" in written["warning"]
+    systems = {(row[0], row[1]) for row in written["published"]["rows"]}
+    assert ("ZerAuCap: LM only", "AudioCaps test (975 clips)") in systems
+    assert any("Clotho" in of for _, of in systems) == (data == "soundscapes")
+    assert {each["name"] for each in written["measures"]} == {"bleu_1", "spice"}
+
+
+def test_the_language_model_alone_is_asked_once_where_it_reads_no_source():
+    captioner = zscap.load("embedded-proximal", max_new_tokens=3)
+    clips = read_dataset("soundscapes").clips[:3]
+    texts = unguided(captioner, [Clip("bad", ROOT / "README.md"), *clips])
+    assert texts == [captioner(str(CLIPS[0]), matching_scale=0, classifier_scale=0).text] * 4
+
+
+def test_captions_of_a_folder_become_a_page(tmp_path, monkeypatch, capsys):
+    command = ["zscap", "caption", str(CLIPS[0]), str(CLIPS[1]), "--preset", "embedded-proximal"]
+    command += ["--set", "max_new_tokens=3", "--report", str(tmp_path / "page.html")]
+    for out in (
+        [],
+        ["--out", str(tmp_path / "rows.csv")],
+        ["--out", str(tmp_path / "rows.csv")],
+    ):  # the last: all there
+        monkeypatch.setattr(sys, "argv", command + out)
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        assert ended.value.code in (0, None)
+        _, data = page(tmp_path / "page.html")
+        assert [clip["name"] for clip in data["clips"]] == [str(CLIPS[0]), str(CLIPS[1])]
+        assert all(clip["text"] and clip["unguided"] and clip["scores"]["matching"] for clip in data["clips"])
+        (tmp_path / "page.html").unlink()
+    assert "a page of 2 recordings" in capsys.readouterr().err
+
+
+def test_a_page_that_cannot_be_written_says_so(tmp_path):
+    with pytest.raises(UnwritableOutput, match="choose another --report"):
+        write_report(tmp_path / "no" / "page.html", "Title", [Clip("one", CLIPS[0])], table(["a dog"]))

@@ -1,0 +1,111 @@
+"""The papers' tables: data/papers.toml says what each row is; here they are made, with published values beside."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InvalidData, InvalidOption, MissingWeights, suggestion
+from ..files import REPOSITORY
+from .runs import run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PAPERS = REPOSITORY / "data" / "papers.toml"
+PUBLISHED = REPOSITORY / "data" / "published_results.csv"
+NAMES = {"bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "meteor": "METEOR"}
+NAMES |= {"rouge_l": "ROUGE-L", "cider_d": "CIDEr-D", "spice": "SPICE", "spider": "SPIDEr"}
+
+
+def papers() -> dict:
+    """What data/papers.toml holds: `tables` by name, and `ways`, the presets of each family.
+
+    Raises:
+        InvalidData: it is not there, as where zscap is installed without its clone.
+    """
+    try:
+        return tomllib.loads(PAPERS.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidData(f"{PAPERS}: can't be read ({error}); the papers' tables need a clone of zscap") from None
+
+
+def paper(
+    table: str,
+    out: str | Path,
+    *,
+    presets: str = "papers",
+    data: str | Path | None = None,
+    clips: int | None = None,
+    folder: str | Path | None = None,
+    device: str = "cpu",
+) -> pd.DataFrame:
+    """Make a table of a paper; a row that was made before is not made again.
+
+    Args:
+        table: a name of data/papers.toml.
+        out: folder for table.csv and a run for each row.
+        presets: which presets stand for the ways of decoding: `papers` takes the authors' networks.
+        data: a data set in the place of the paper's, as of `run`.
+        clips: take the first so many.
+        folder, device: as of `run`.
+
+    Returns:
+        DataFrame, a row for each row and measure: `row`, `measure`, `preset`, `data`, `n`, `value`, `low`, `high`,
+        `gap` (why there is no value), `published` (the paper's value, if it has one), `same_data` (whether it is of
+        this data set, whole) and `agrees` (whether the two differ by at most the tolerance; only on the same data).
+
+    Raises:
+        InvalidOption: an unknown table or family.
+        InvalidData: as `run` does.
+    """
+    import pandas as pd
+
+    known = papers()
+    for name, names in ((table, known["tables"]), (presets, known["ways"])):
+        if name not in names:
+            raise InvalidOption(
+                f"unknown {'table' if name == table else 'presets'} {name!r}: {suggestion(name, names)}"
+            )
+    entry, ways, out = known["tables"][table], known["ways"][presets], Path(out)
+    data = data or entry["data"]
+    rows = []
+    for number, row in enumerate(entry["rows"], 1):
+        preset, reason, measures = ways.get(row["way"]), None, {}
+        if preset is None:
+            reason = f"the family {presets} has no preset for {row['way']}"
+        else:
+            try:
+                machine = {"folder": folder, "device": device, "clips": clips}
+                summary = run(preset, data, out / f"row {number}", **machine, **row.get("set", {}))
+                measures = summary["measures"]
+            except (InvalidOption, MissingWeights) as error:
+                reason = str(error)
+        for measure in entry["metrics"]:
+            found = {"gap": reason} if reason else measures[measure]
+            line = {"row": row["name"], "measure": measure, "preset": preset, "data": str(data)}
+            line |= {name: found.get(name) for name in ("n", "value", "low", "high", "gap")}
+            rows.append(line | _published(entry, row, measure, str(data), clips, found.get("value")))
+    made = pd.DataFrame(rows)
+    made.to_csv(out / "table.csv", index=False)
+    return made
+
+
+def _published(entry: dict, row: dict, measure: str, data: str, clips: int | None, value: float | None) -> dict:
+    """What the paper has for a measure of a row."""
+    import pandas as pd
+
+    none = {"published": None, "same_data": None, "agrees": None}
+    if "published" not in row or measure not in NAMES:
+        return none
+    table = pd.read_csv(PUBLISHED)
+    named = table["metric"].replace("CIDEr", "CIDEr-D") == NAMES[measure]
+    of_set = table["dataset"].str.lower().str.startswith(entry["data"])
+    found = table[(table["system"] == row["published"]) & named & of_set]
+    if found.empty:
+        return none
+    published = found["value_x100"].iloc[0] / 100
+    same = data == entry["data"] and clips is None
+    agrees = abs(value - published) <= entry["tolerance"] if same and value is not None else None
+    return {"published": published, "same_data": same, "agrees": agrees}
