@@ -12,7 +12,7 @@ from ..errors import ZscapError
 from ..files import ASSETS, data_folder
 from ..guidance.words import MAY_RETURN, WORD, alike, stem
 from .judges import AudibilityJudge, Fluency
-from .metrics import interval
+from .metrics import has_width, interval
 from .naming import ALL, names_sound
 from .reference_metrics import METRICS, Gap, Texts, tokenizer_name
 
@@ -66,7 +66,9 @@ def _judge() -> AudibilityJudge | Gap:
         sentences = read_sentences(data_folder())
         return AudibilityJudge.train(sentences)
     except ZscapError:
-        return Gap(f"no captions of sounds and of photographs in {data_folder()}/text to learn from, see data/README.md")
+        return Gap(
+            f"no captions of sounds and of photographs in {data_folder()}/text to learn from, see data/README.md"
+        )
 
 
 @cache
@@ -155,29 +157,34 @@ def _of_clips(values: pd.Series) -> dict:
     if values.empty:
         return {"gap": "no caption"}
     values = values.to_numpy(dtype=bool if values.dtype == "boolean" else float)
-    low, high = interval(values)
+    ends = interval(values)
+    low, high = ends if has_width(*ends) else (None, None)
     return {"value": float(values.mean()), "low": low, "high": high, "n": len(values)}
 
 
 def _against_references(scores: pd.DataFrame, clips: Sequence[Clip], written: np.ndarray, put) -> dict[str, dict]:
-    rows = written & np.array([bool(clip.references) for clip in clips])
-    if not rows.any():
-        why = "no caption" if not written.any() else "this set has no reference captions"
-        return {name: {"gap": why, "scale": metric.scale} for name, metric in METRICS.items()}
-    references = tuple(clip.references for clip, of in zip(clips, rows, strict=True) if of)
-    texts = Texts(tuple(scores["text"][rows]), references)
+    has_references = written & np.array([bool(clip.references) for clip in clips])
+    if not written.any():
+        return {name: {"gap": "no caption", "scale": metric.scale} for name, metric in METRICS.items()}
+    texts = {}
+    for is_needed, rows in ((True, has_references), (False, written)):
+        # A caption stands in for the references that nothing reads.
+        references = [clip.references or (text,) for clip, text in zip(clips, scores["text"], strict=True)]
+        references = tuple(each for each, of in zip(references, rows, strict=True) if of)
+        texts[is_needed] = Texts(tuple(scores["text"][rows]), references), rows
     summary = {}
     for name, metric in METRICS.items():
-        found = texts.score(name)
+        of, rows = texts[metric.needs_references]
+        found = of.score(name) if rows.any() else Gap("this set has no reference captions")
         if isinstance(found, Gap):
             summary[name] = {"gap": found.reason}
         else:
             value, each = found
             if each is not None:
                 put(name, each, rows)
-            low, high = texts.interval(name) or (None, None)
+            low, high = of.interval(name) or (None, None)
             summary[name] = {"value": value, "low": low, "high": high, "n": int(rows.sum())}
         summary[name]["scale"] = metric.scale
-        if name != "sbert_sim":
+        if name not in ("fer", "fense", "sbert_sim", "sbert_sim_tinybert"):  # which read sentences as they are
             summary[name]["tokens"] = tokenizer_name()
     return summary

@@ -67,6 +67,11 @@ def bootstrap_interval(values: Sequence[float], *, seed: int = 0) -> tuple[float
     return float(ends.low), float(ends.high)
 
 
+def has_width(low: float, high: float) -> bool:
+    """Whether an interval says anything: the bootstrap of values that are all equal knows nothing of others."""
+    return high - low > 1e-6 * max(1.0, abs(low))
+
+
 def summary(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -> pd.DataFrame:
     """Mean and 95 % interval of each measure, a row for each group, in the order of their first appearance.
 

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..errors import InvalidData, InvalidOption, suggestion
-from .metrics import bootstrap_interval
+from .metrics import bootstrap_interval, has_width
 
 WORD = re.compile(r"\w+(?:'\w+)?")
 RESAMPLES = 2000
@@ -48,10 +48,12 @@ class Metric(NamedTuple):
     Attributes:
         scale: its values. They are never multiplied by 100.
         compute: from captions and references to the corpus' score and each caption's; None where it has none.
+        needs_references: whether it reads them.
     """
 
     scale: str
     compute: Callable[[Texts], Scores]
+    needs_references: bool = True
 
 
 def evaluate(
@@ -110,11 +112,11 @@ class Texts:
         """The scores of a metric that another one is made of."""
         scores = self.score(name)
         if isinstance(scores, Gap):
-            raise Unavailable(f"it needs {name}: {scores.reason}")
+            raise Unavailable(f"it needs {name}")
         return scores
 
     def interval(self, name: str) -> tuple[float, float] | None:
-        """95 % bootstrap interval of the corpus' score over clips; None for what is no sum over clips.
+        """95 % bootstrap interval of the corpus' score over clips; None for what is no sum over clips, or all equal.
 
         BLEU's counts are drawn anew and summed up. The other metrics are means over captions; METEOR nearly so: its
         interval is as wide as that of the mean.
@@ -123,11 +125,10 @@ class Texts:
         if isinstance(scores, Gap) or scores[1] is None:
             return None
         if name.startswith("bleu_"):
-            return _bleu_interval(*self.tokens, int(name[-1]))
-        corpus, each = scores
-        low, high = bootstrap_interval(each)
-        shift = corpus - each.mean()
-        return low + shift, high + shift
+            low, high = _bleu_interval(*self.tokens, int(name[-1]))
+        else:
+            low, high = np.array(bootstrap_interval(scores[1])) + scores[0] - scores[1].mean()
+        return (float(low), float(high)) if has_width(low, high) else None
 
     @cached_property
     def tokens(self) -> tuple[list[str], list[list[str]]]:
@@ -297,9 +298,9 @@ METRICS: dict[str, Metric] = {
     "spice": Metric("0 to 1", _of_tokens("spice", "spice")),
     "spider": Metric("0 to 5.5", _spider),
     "spider_fl": Metric("0 to 5.5", _without_errors("spider")),
-    "fer": Metric("0 to 1, less is better", _fluency_errors),
+    "fer": Metric("0 to 1, less is better", _fluency_errors, needs_references=False),
     "sbert_sim_tinybert": Metric("-1 to 1", _tinybert),
     "fense": Metric("-1 to 1", _without_errors("sbert_sim_tinybert")),
     "sbert_sim": Metric("-1 to 1", _sbert_similarity),
-    "vocabulary": Metric("distinct words of all captions", _vocabulary),
+    "vocabulary": Metric("distinct words of all captions", _vocabulary, needs_references=False),
 }
