@@ -30,6 +30,7 @@ SIGNALS = (signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
 def _run(folder: Path, out: Path) -> None:
     for stream in (1, 2):
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
+    os.environ["PATH"] = ""  # without METEOR, whose program takes seconds to start: most kills would hit that
     given = ["caption", str(folder)] if out.suffix else ["evaluate", "--data", str(folder / "refs.csv")]
     sys.argv = ["zscap", *given, "--preset", "embedded-proximal", "--out", str(out)]
     sys.argv += ["--batch-size", "2", "--set", "max_new_tokens=3"]
@@ -65,17 +66,22 @@ def written(out: Path) -> bytes:
 
 def killed(random: Random, folder: Path, out: Path, kills: int, seconds: float) -> int:
     """Kill so many runs; how many of these kills left a file with some of the rows."""
-    in_the_midst = 0
+    in_the_midst, rows = 0, out if out.suffix else out / "captions.jsonl"
+    count = lambda: len(rows.read_bytes().splitlines()) if rows.exists() else 0  # noqa: E731
     while kills > 0:
         runs = [_start(folder, out) for _ in range(random.choice((1, 1, 1, 2)))]
-        time.sleep(random.uniform(0, seconds))
+        if random.random() < 0.5:
+            time.sleep(random.uniform(0, seconds))
+        else:  # as soon as there is another row
+            before = count()
+            while count() == before and any(run.is_alive() for run in runs):
+                time.sleep(0.001)
         for run in runs:
             if run.is_alive():
                 os.kill(run.pid, random.choice(SIGNALS))
                 kills -= 1
                 run.join()
-                rows = out if out.suffix else out / "captions.jsonl"
-                in_the_midst += rows.exists() and 0 < len(rows.read_bytes().splitlines()) < 12
+                in_the_midst += 0 < count() < 12
             run.join()
     return in_the_midst
 

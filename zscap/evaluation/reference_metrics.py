@@ -211,14 +211,26 @@ def _meteor(texts: Texts) -> Scores:
         raise Unavailable("pycocoevalcap isn't installed: pip install 'zscap[evaluation]'")
     if not shutil.which("java"):
         raise Unavailable("no `java` on this machine: install a Java runtime, version 8 or newer")
-    from pycocoevalcap.meteor.meteor import Meteor
+    from pycocoevalcap.meteor import meteor
 
-    candidates, references = texts.tokens
-    try:
-        corpus, each = Meteor().compute_score(dict(enumerate(references)), {n: [t] for n, t in enumerate(candidates)})
-    except (OSError, ValueError) as error:
-        raise Unavailable(f"METEOR's Java program ends with {' '.join(str(error).split())[:200]}") from None
-    return corpus, np.array(each)
+    # pycocoevalcap's own class never ends if it is interrupted: its destructor waits for its lock.
+    command = ["java", "-jar", "-Xmx2G", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
+    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=Path(meteor.__file__).parent, **streams, text=True, encoding="utf-8") as program:
+
+        def ask(*parts: str) -> str:
+            program.stdin.write(" ||| ".join(part.replace("|||", "") for part in parts) + "\n")
+            program.stdin.flush()
+            return program.stdout.readline().strip()
+
+        try:
+            counts = [ask("SCORE", *refs, text) for text, refs in zip(*texts.tokens, strict=True)]
+            each = [float(ask("EVAL", *counts)), *(float(program.stdout.readline()) for _ in counts[1:])]
+            return float(program.stdout.readline()), np.array(each)
+        except (OSError, ValueError):
+            raise Unavailable("METEOR's Java program ends without a score") from None
+        finally:
+            program.kill()
 
 
 def _spider(texts: Texts) -> Scores:
