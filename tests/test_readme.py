@@ -78,7 +78,7 @@ def test_commands_run(command, clone):
 
 
 def test_commands_were_found():
-    assert len(blocks("python")) == 3 and len(commands()) >= 4
+    assert len(blocks("python")) == 4 and len(commands()) >= 4
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE):
         assert f"\n{target}:" in targets

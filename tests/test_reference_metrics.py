@@ -14,7 +14,8 @@ from zscap.errors import InvalidData, InvalidOption
 from zscap.evaluation import METRICS, evaluate, reference_metrics
 from zscap.evaluation.agreement import agreement, read_judgements
 from zscap.evaluation.measures import distinct, stutters
-from zscap.evaluation.reference_metrics import Gap, Texts, tokenised, tokenizer_name
+from zscap.evaluation.reference_metrics import Gap, Texts
+from zscap.evaluation.tokens import tokenised, tokenizer_name
 
 JAVA = pytest.mark.skipif(shutil.which("java") is None, reason="needs a Java runtime")
 CAPTIONS = ["A dog barks loudly.", "Rain falls on a roof", "A man's speaking, and a bird", "A bell rings."]

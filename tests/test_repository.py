@@ -102,9 +102,10 @@ def test_dependencies_have_lower_bounds_and_constraints_exact_pins():
 
 def test_the_package_imports_what_it_declares():
     """No dependency is left over, and none is missing; names that differ from their module's are listed."""
-    modules = {"scikit-learn": "sklearn", "pillow": "PIL"}
+    modules = {"scikit-learn": "sklearn", "pillow": "PIL", "aac-metrics": "aac_metrics"}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    declared = {modules.get(name, name) for name in (line.split(">=")[0] for line in project["dependencies"])}
+    needed = [*project["dependencies"], *project["optional-dependencies"]["evaluation"]]
+    declared = {modules.get(name, name) for name in (line.split(">=")[0] for line in needed)}
     imported = set()
     for file in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text())):
@@ -125,7 +126,7 @@ def test_assets_are_the_published_ones_and_small():
         assert hashlib.sha256((PACKAGE / file).read_bytes()).hexdigest() == sha256
         assert file.suffix != ".safetensors" or sha256 in (PACKAGE / "assets" / "CARD.md").read_text()
     shipped = {file.relative_to(PACKAGE) for file in (PACKAGE / "assets").rglob("*") if file.is_file()}
-    assert shipped - listed.keys() == {Path("assets/CARD.md"), Path("assets/keywords.txt")}
+    assert shipped - listed.keys() == {Path("assets", name) for name in ("CARD.md", "keywords.txt", "words.txt")}
     assert sum(file.stat().st_size for file in (PACKAGE / "assets").rglob("*") if file.is_file()) <= 42e6
 
 

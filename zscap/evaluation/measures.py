@@ -14,7 +14,8 @@ from ..guidance.words import MAY_RETURN, WORD, alike, stem
 from .judges import AudibilityJudge, Fluency
 from .metrics import has_width, interval
 from .naming import ALL, names_sound
-from .reference_metrics import METRICS, Gap, Texts, tokenizer_name
+from .reference_metrics import METRICS, Gap, Texts
+from .tokens import tokenizer_name
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,7 +7,6 @@ lower-case words. Metrics that need embeddings or fluency read the sentences as 
 from __future__ import annotations
 
 import logging
-import re
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
@@ -21,8 +20,8 @@ import numpy as np
 
 from ..errors import InvalidData, InvalidOption, suggestion
 from .metrics import bootstrap_interval, has_width
+from .tokens import tokenised
 
-WORD = re.compile(r"\w+(?:'\w+)?")
 RESAMPLES = 2000
 FLUENCY_PENALTY = 0.9  # of SPIDEr-FL and FENSE where a fluency error is found
 Scores = tuple[float, np.ndarray | None]
@@ -137,31 +136,6 @@ class Texts:
         found = tokenised(self.candidates + [text for references in self.references for text in references])
         count = len(self.candidates)
         return found[:count], [list(part) for part in np.split(np.array(found[count:], dtype=object), ends)]
-
-
-def tokenizer_name() -> str:
-    """Which tokenizer runs here."""
-    return "Penn Treebank" if shutil.which("java") and find_spec("pycocoevalcap") else "lower-case words"
-
-
-def tokenised(texts: list[str]) -> list[str]:
-    """Texts in lower case, without punctuation, with a space between tokens."""
-    if tokenizer_name() != "Penn Treebank":
-        return [" ".join(WORD.findall(text.lower())) for text in texts]
-    from pycocoevalcap.tokenizer import ptbtokenizer
-
-    jar = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
-    command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
-    command += ["-encoding", "UTF-8"]
-    # `split` also takes the characters at which the tokenizer would break a line; an empty line it would leave out.
-    lines = "".join(" ".join(text.split() or ["."]) + "\n" for text in texts)
-    done = subprocess.run(command, input=lines.encode("utf-8", "replace"), capture_output=True)
-    found = done.stdout.decode("utf-8").split("\n")[:-1]
-    if len(found) != len(texts):
-        raise InvalidData(
-            f"the Penn Treebank tokenizer made {len(found)} lines of {len(texts)}: {done.stderr[-200:]!r}"
-        )
-    return [" ".join(token for token in line.split() if token not in ptbtokenizer.PUNCTUATIONS) for line in found]
 
 
 def _bleu_interval(candidates: list[str], references: list[list[str]], order: int) -> tuple[float, float]:
