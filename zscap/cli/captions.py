@@ -16,7 +16,7 @@ import typer
 
 from ..errors import UnknownPreset, one_line, suggestion
 from ..options import DecodingOptions
-from .common import app, change, complain
+from .common import BatchSize, Changes, Device, Preset, Report, ScoringDtype, app, change, complain
 
 if TYPE_CHECKING:
     from ..captioner import Captioner
@@ -25,20 +25,16 @@ if TYPE_CHECKING:
 @app.command()
 def caption(
     paths: Annotated[list[str], typer.Argument(metavar="PATH...", help="Recordings, and folders to be walked.")],
-    preset: Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")] = "small",
-    set: Annotated[
-        list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
-    ] = (),
+    preset: Preset = "small",
+    set: Changes = (),
     keywords: Annotated[Path | None, typer.Option(help="A file of names for keywords, one a line.")] = None,
     out: Annotated[
         Path | None, typer.Option(help="Append rows here: a table if it ends in .csv, else JSON lines.")
     ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    scoring_dtype: Annotated[
-        str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")] = 16,
-    report: Annotated[Path | None, typer.Option(help="Write a page to look at and listen to, e.g. page.html.")] = None,
+    device: Device = "cpu",
+    scoring_dtype: ScoringDtype = None,
+    batch_size: BatchSize = 16,
+    report: Report = None,
 ) -> None:
     """Caption recordings, or what else the preset takes. One line a recording: to stdout, or as a row to --out.
 

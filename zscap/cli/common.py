@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,6 +14,16 @@ from ..errors import InvalidOption, ZscapError, one_line
 from ..options import DecodingOptions
 
 # Only what every command needs is imported here: a wrong option is said at once, not after torch's seconds.
+
+# What several commands take.
+Preset = Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")]
+Changes = Annotated[
+    list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
+]
+Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
+ScoringDtype = Annotated[str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")]
+BatchSize = Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")]
+Report = Annotated[Path | None, typer.Option(help="Write a page to look at and listen to, e.g. page.html.")]
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .common import app, change, complain
+from .common import BatchSize, Changes, Device, Preset, Report, ScoringDtype, app, change, complain
 
 Folder = Annotated[Path, typer.Argument(metavar="DIR", help="Of a run: what `zscap evaluate --out` was given.")]
 
@@ -19,20 +19,16 @@ def evaluate(
         typer.Option(help="soundscapes, esc50, kitchen20, audiocaps, clotho, or a .csv with columns file, caption."),
     ],
     out: Annotated[Path, typer.Option(help="Folder for captions.jsonl, scores.csv and summary.json.")],
-    preset: Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")] = "small",
-    set: Annotated[
-        list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
-    ] = (),
+    preset: Preset = "small",
+    set: Changes = (),
     clips: Annotated[int | None, typer.Option(min=1, help="Take the first so many.")] = None,
     shard: Annotated[
         str, typer.Option(metavar="K/N", help="Every n-th clip from the k-th on, see `zscap merge`.")
     ] = "1/1",
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
-    scoring_dtype: Annotated[
-        str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")
-    ] = None,
-    batch_size: Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")] = 16,
-    report: Annotated[Path | None, typer.Option(help="Write a page to look at and listen to, e.g. page.html.")] = None,
+    device: Device = "cpu",
+    scoring_dtype: ScoringDtype = None,
+    batch_size: BatchSize = 16,
+    report: Report = None,
 ) -> None:
     """Caption a data set and measure the captions, by the field's metrics and by zscap's own.
 
@@ -85,7 +81,7 @@ def paper(
     data: Annotated[str | None, typer.Option(help="In the place of the paper's data, as for `zscap evaluate`.")] = None,
     clips: Annotated[int | None, typer.Option(min=1, help="Take the first so many.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for table.csv and the runs; runs/papers by default.")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or mps.")] = "cpu",
+    device: Device = "cpu",
 ) -> None:
     """Make a table of a paper, by the authors' networks or others, with the published values beside."""
     from ..evaluation.papers import paper as made
