@@ -230,6 +230,20 @@ class Output:
         new.replace(self._file)
 
 
+def write_whole(path: Path, text: str, option: str) -> None:
+    """Write a file whole or not at all.
+
+    Raises:
+        UnwritableOutput: it cannot be written; `option` is what named it.
+    """
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(text, encoding="utf-8", errors="surrogateescape")
+        new.replace(path)
+    except OSError as error:
+        raise UnwritableOutput(f"{path}: cannot be written ({error.strerror}); choose another {option}") from None
+
+
 def _parsed(record: str) -> dict:
     """A row of JSON, empty if it is none of zscap's."""
     try:

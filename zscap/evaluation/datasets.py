@@ -14,6 +14,7 @@ from ..data.datasets import MANUAL
 from ..errors import InvalidData, suggestion
 from ..files import REPOSITORY, data_folder
 
+PUBLISHED = REPOSITORY / "data" / "published_results.csv"  # what papers report on some of the sets
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")
 
 

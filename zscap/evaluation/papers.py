@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, InvalidOption, MissingWeights, suggestion
 from ..files import REPOSITORY
+from .datasets import PUBLISHED
 from .runs import run
 
 if TYPE_CHECKING:
     import pandas as pd
 
 PAPERS = REPOSITORY / "data" / "papers.toml"
-PUBLISHED = REPOSITORY / "data" / "published_results.csv"
 NAMES = {"bleu_1": "BLEU-1", "bleu_2": "BLEU-2", "bleu_3": "BLEU-3", "bleu_4": "BLEU-4", "meteor": "METEOR"}
 NAMES |= {"rouge_l": "ROUGE-L", "cider_d": "CIDEr-D", "spice": "SPICE", "spider": "SPIDEr"}
 

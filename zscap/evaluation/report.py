@@ -6,18 +6,17 @@ import base64
 import io
 import json
 import math
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ..errors import UnreadableSource, UnwritableOutput
-from ..files import REPOSITORY
+from ..errors import UnreadableSource
 from ..options import GuidanceOptions, MagicOptions
+from ..output import write_whole
 from ..sources import read_audio
-from .datasets import Clip
+from .datasets import PUBLISHED, Clip
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from ..captioner import Captioner
 
 TEMPLATE = Path(__file__).with_suffix(".html")
-PUBLISHED = REPOSITORY / "data" / "published_results.csv"
 RATE = 16_000  # Hz, of what is played
 LONGEST = 30  # seconds of a clip that are drawn and played
 PICTURE = 240, 80  # pixels
@@ -97,12 +95,7 @@ def write_report(
     }
     # "</script>" in a caption would end the data.
     text = json.dumps(page, ensure_ascii=True, allow_nan=False).replace("</", "<\\/")
-    new = Path(file).with_name(f".{Path(file).name}.new")
-    try:
-        new.write_text(TEMPLATE.read_text(encoding="utf-8").replace("@@data@@", text), encoding="utf-8")
-        os.replace(new, file)
-    except OSError as error:
-        raise UnwritableOutput(f"{file}: cannot be written ({error.strerror}); choose another --report") from None
+    write_whole(Path(file), TEMPLATE.read_text(encoding="utf-8").replace("@@data@@", text), "--report")
 
 
 def _is_missing(value: object) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import platform
 import time
 from collections.abc import Sequence
@@ -13,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..caption import Caption
-from ..errors import InvalidData, UnwritableOutput, one_line
-from ..output import COLUMNS, Output
+from ..errors import InvalidData, one_line
+from ..output import COLUMNS, Output, write_whole
 from ..preset.load import Preset, about, load
 from .datasets import Dataset, read_dataset
 
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CAPTIONS, SCORES, SUMMARY = "captions.jsonl", "scores.csv", "summary.json"
+OUTCOME = frozenset(["captioned", "failed", "missing", "measures", "timing"])  # of a summary; the rest made it
 
 
 def run(
@@ -128,7 +128,7 @@ def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path 
         InvalidData: a folder holds no run, they are of different settings, or shards are absent or there twice.
     """
     summaries = [read_summary(each) for each in folders]
-    for name in summaries[0].keys() - {"shard", "timing", "measures", "missing", "failed", "captioned"}:
+    for name in summaries[0].keys() - OUTCOME - {"shard"}:
         for each, summary in zip(folders, summaries, strict=True):
             if summary[name] != summaries[0][name]:
                 raise InvalidData(f"{each}: its {name} is not that of {folders[0]}; merge runs of the same settings")
@@ -149,7 +149,7 @@ def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path 
             known = {column: row[column] for column in COLUMNS if column in row and column != "error"}
             output.write(Caption(**known, error=error))
     timing = {name: sum(summary["timing"][name] for summary in summaries) for name in first["timing"]}
-    facts = {name: first[name] for name in first.keys() - {"timing", "measures", "missing", "failed", "captioned"}}
+    facts = {name: first[name] for name in first.keys() - OUTCOME}
     return _measure(whole, facts | {"shard": "1/1"}, out, timing)
 
 
@@ -181,19 +181,9 @@ def _measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
         "measures": measures,
         "timing": timing,
     }
-    _write(out / SCORES, scores.round(6).to_csv(index=False))
-    _write(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n")
+    write_whole(out / SCORES, scores.round(6).to_csv(index=False), "--out")
+    write_whole(out / SUMMARY, json.dumps(summary, indent=1, ensure_ascii=False) + "\n", "--out")
     return read_summary(out)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file whole or not at all."""
-    new = path.with_name(f".{path.name}.new")
-    try:
-        new.write_text(text, encoding="utf-8", errors="surrogateescape")
-        os.replace(new, path)
-    except OSError as error:
-        raise UnwritableOutput(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
 
 
 def read_summary(folder: str | Path) -> dict:
