@@ -4,15 +4,20 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
+# What `make sweep` runs, and where.
+P ?= workflow/params/smoke.yaml
+PROFILE ?= workflow/profiles/local
+
 # Small networks on a busy machine: threads that wait for each other cost more than they bring.
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test fuzz notebooks lint clean
+.PHONY: help demo test sweep fuzz notebooks lint clean
 
 help:
 	@echo "make demo       fetch the language model, caption recordings with and without guidance, write runs/demo.png"
 	@echo "make test       run every test, notebooks included"
+	@echo "make sweep      run a grid of presets, options and data: P=workflow/params/smoke.yaml, see workflow/README.md"
 	@echo "make fuzz       give zscap 20,000 damaged and hostile inputs, and kill 60 runs"
 	@echo "make notebooks  execute the numbered notebooks anew, in place"
 	@echo "make lint       check style"
@@ -25,6 +30,9 @@ test: $(STAMP)
 	$(BIN)/zscap fetch small
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval notebooks/0*.ipynb
+
+sweep: $(STAMP)
+	$(BIN)/snakemake --profile $(PROFILE) --configfile $(P)
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz.py
@@ -44,7 +52,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up .venv (a minute or two, about 2 GB) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[evaluation,notebooks,test]"
+		--editable ".[evaluation,notebooks,sweep,test]"
 	@touch $@
 
 clean:

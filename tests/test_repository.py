@@ -95,7 +95,7 @@ def test_dependencies_have_lower_bounds_and_constraints_exact_pins():
         assert [int(part) for part in pin.split(".")] >= [int(part) for part in bounds[name].split(".")], name
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
-    assert pip == ["--constraint constraints.txt", "--editable .[evaluation,notebooks,test]"]
+    assert pip == ["--constraint constraints.txt", "--editable .[evaluation,notebooks,sweep,test]"]
     install = re.search(r"pip install (.*\\\n)*.*", (ROOT / "Makefile").read_text()).group()
     assert "--constraint constraints.txt" in install and install.count("pip install") == 1
 
