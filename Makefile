@@ -29,7 +29,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/zscap fetch small
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval notebooks/0*.ipynb
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --nbval notebooks/[01]*.ipynb
 
 sweep: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE) --configfile $(P)
@@ -40,7 +40,7 @@ fuzz: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/zscap fetch small
-	for notebook in notebooks/0*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done
+	for notebook in notebooks/[01]*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done
 	$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
 		"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" notebooks/*.ipynb
 

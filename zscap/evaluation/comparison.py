@@ -13,6 +13,20 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+def same_data(first: str | Path, second: str | Path) -> tuple[dict, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The first's summary, and the scores of two runs.
+
+    Raises:
+        InvalidData: a folder holds no run, or they are of different data.
+    """
+    summaries = read_summary(first), read_summary(second)
+    if summaries[0]["data_sha256"] != summaries[1]["data_sha256"]:
+        raise InvalidData(
+            f"{second}: its data, {summaries[1]['data']}, are not those of {first}; compare runs on the same"
+        )
+    return summaries[0], (read_scores(first), read_scores(second))
+
+
 def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     """Compare two runs on the same data, measure by measure.
 
@@ -31,12 +45,7 @@ def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
     """
     import pandas as pd
 
-    summaries = read_summary(first), read_summary(second)
-    if summaries[0]["data_sha256"] != summaries[1]["data_sha256"]:
-        raise InvalidData(
-            f"{second}: its data, {summaries[1]['data']}, are not those of {first}; compare runs on the same"
-        )
-    scores = read_scores(first), read_scores(second)
+    _, scores = same_data(first, second)
     both = scores[0].index.intersection(scores[1].index)
     rows = []
     for name in scores[0].columns:

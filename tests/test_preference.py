@@ -1,0 +1,150 @@
+"""The preference study: blind, resumable, and counted by clips."""
+
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+from ipywidgets import Button
+from ipywidgets.widgets.widget import _instances
+
+from zscap.errors import InvalidData
+from zscap.evaluation import run
+from zscap.evaluation.preference import (
+    QUESTIONS,
+    Study,
+    agreement_of_raters,
+    agreement_with_measures,
+    preference,
+    read_answers,
+)
+
+NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "10_preference_study.ipynb"
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two runs on three clips, whose captions all differ."""
+    folder = tmp_path_factory.mktemp("runs")
+    few = {"clips": 3, "max_new_tokens": 3}
+    run("embedded-proximal", "soundscapes", folder / "alone", matching_scale=0.0, classifier_scale=0.0, **few)
+    run("embedded-proximal", "soundscapes", folder / "guided", **few)
+    return folder / "alone", folder / "guided"
+
+
+def texts(folder) -> pd.Series:
+    return pd.read_csv(folder / "scores.csv").set_index("clip")["text"]
+
+
+def test_every_differing_clip_is_asked_about_twice_and_nothing_tells_whose_caption_it_is(runs, tmp_path):
+    first, second = map(texts, runs)
+    sides = set()
+    for rater in ("anna", "ben", "cleo"):
+        study = Study(*runs, tmp_path, rater)
+        assert sorted((each.clip, each.question) for each in study.questions) == sorted(
+            (clip, question) for clip in first.index for question in QUESTIONS
+        )
+        for each in study.questions:
+            assert {each.left, each.right} == {first[each.clip], second[each.clip]} and each.recording.is_file()
+            assert (each.left == second[each.clip]) == each.swapped
+            sides.add(each.swapped)
+    assert sides == {True, False}
+    orders = {
+        tuple(each.clip for each in Study(*runs, tmp_path, rater).questions)
+        for rater in ("anna", "ben", "cleo", "dora")
+    }
+    assert len(orders) > 1
+
+
+def test_a_study_goes_on_where_it_was_left(runs, tmp_path):
+    study = Study(*runs, tmp_path, "anna")
+    order = study.questions
+    for question in order[:2]:
+        study.answer(question, "left")
+    again = Study(*runs, tmp_path, "anna")
+    assert again.questions == order and again.remaining() == order[2:]
+    again.answer(order[2], "neither")
+    answers = read_answers(tmp_path)
+    assert list(answers["clip"]) == [question.clip for question in order[:3]]
+    meant = ["second" if question.swapped else "first" for question in order[:2]]
+    assert list(answers["answer"]) == [*meant, "neither"]
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_an_answer_about_another_caption_of_the_clip_does_not_count(runs, tmp_path):
+    study = Study(*runs, tmp_path, "anna")
+    study.answer(study.questions[0], "left")
+    file = tmp_path / "anna.csv"
+    file.write_text(file.read_text().replace(study.questions[0].left, "An older caption"))
+    assert len(Study(*runs, tmp_path, "anna").remaining()) == len(study.questions)
+
+
+def test_what_is_no_study_is_refused(runs, tmp_path):
+    with pytest.raises(InvalidData, match="must be a name"):
+        Study(*runs, tmp_path, "../anna")
+    with pytest.raises(InvalidData, match="nothing to prefer"):
+        Study(runs[0], runs[0], tmp_path, "anna")
+    with pytest.raises(InvalidData, match="holds no run"):
+        Study(runs[0], tmp_path, tmp_path, "anna")
+    with pytest.raises(InvalidData, match="no answers there"):
+        read_answers(tmp_path / "none")
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    with pytest.raises(InvalidData, match=r"other\.csv: holds no answers"):
+        read_answers(tmp_path)
+
+
+def votes(**by_rater: str) -> pd.DataFrame:
+    """Answers on clips a, b, c ...: a letter for each, f(irst), s(econd), n(either)."""
+    meaning = {"f": "first", "s": "second", "n": "neither"}
+    rows = [
+        (rater, "abcdef"[i], "audible", "x", "y", meaning[letter])
+        for rater, answers in by_rater.items()
+        for i, letter in enumerate(answers)
+    ]
+    return pd.DataFrame(rows, columns=["rater", "clip", "question", "first", "second", "answer"])
+
+
+def test_a_clip_counts_once_whatever_the_number_of_raters():
+    row = preference(votes(anna="sssf", ben="ssfn", cleo="sfnn")).loc["audible"]
+    assert (row["first"], row["second"], row["neither"]) == (1, 2, 1)
+    assert row["share"] == pytest.approx(2 / 3) and row["low"] < 0.3 and row["high"] > 0.9
+    nobody = preference(votes(anna="nn")).loc["audible"]
+    assert nobody["neither"] == 2 and pd.isna(nobody["share"])
+
+
+def test_kappa_of_two_raters_by_hand():
+    row = agreement_of_raters(votes(anna="ssff", ben="sfff")).iloc[0]
+    assert (row["one"], row["other"], row["n"], row["equal"]) == ("anna", "ben", 4, 0.75)
+    assert row["kappa"] == pytest.approx(0.5)  # chance: 0.5 * 0.25 + 0.5 * 0.75 = 0.5
+    assert agreement_of_raters(votes(anna="s", ben="s"))["kappa"].isna().all()
+    assert agreement_of_raters(votes(anna="sf")).empty
+
+
+def test_a_measure_agrees_where_it_prefers_what_people_prefer(runs, tmp_path):
+    guided = Study(*runs, tmp_path, "anna")
+    for question in guided.questions:
+        guided.answer(question, "left" if question.swapped else "right")  # always the second run's
+    table = agreement_with_measures(read_answers(tmp_path), *runs, {"faithful": ["matching"]})
+    scores = [pd.read_csv(folder / "scores.csv")["matching"] for folder in runs]
+    assert len(table) == 1 and table.loc[0, "n"] == 3
+    assert table.loc[0, "agreement"] == pytest.approx((scores[1] > scores[0]).mean())
+
+
+def test_a_rater_clicks_through_the_notebooks_study(runs, tmp_path):
+    cells = [cell.source for cell in nbformat.read(NOTEBOOK, 4).cells if cell.cell_type == "code"]
+    given = {"rater": "anna", "answers_folder": str(tmp_path), "first": str(runs[0]), "second": str(runs[1])}
+    names = {}
+    exec(cells[0], names)
+    assert given.keys() == names.keys() - {"__builtins__"}
+    names |= given
+    for source in cells[1 : next(i for i, source in enumerate(cells) if "ask()\n" in source) + 1]:
+        exec(source.replace("%matplotlib inline", ""), names)
+    study = names["study"]
+    while waiting := study.remaining():
+        buttons = {widget.description: widget for widget in _instances.values() if isinstance(widget, Button)}
+        assert {waiting[0].left, waiting[0].right, "no difference"} <= buttons.keys()
+        buttons[waiting[0].left].click()
+        assert len(study.remaining()) == len(waiting) - 1
+        for widget in buttons.values():
+            widget.close()
+    assert len(read_answers(tmp_path)) == 6
