@@ -12,12 +12,13 @@ PROFILE ?= workflow/profiles/local
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test sweep fuzz notebooks lint clean
+.PHONY: help demo test sweep papers fuzz notebooks lint clean
 
 help:
 	@echo "make demo       fetch the language model, caption recordings with and without guidance, write runs/demo.png"
 	@echo "make test       run every test, notebooks included"
 	@echo "make sweep      run a grid of presets, options and data: P=workflow/params/smoke.yaml, see workflow/README.md"
+	@echo "make papers     make the papers' tables with networks of the project: data/results/papers (two hours)"
 	@echo "make fuzz       give zscap 20,000 damaged and hostile inputs, and kill 60 runs"
 	@echo "make notebooks  execute the numbered notebooks anew, in place"
 	@echo "make lint       check style"
@@ -33,6 +34,13 @@ test: $(STAMP)
 
 sweep: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE) --configfile $(P)
+
+papers: $(STAMP)
+	$(BIN)/zscap fetch small
+	for table in $$($(BIN)/zscap paper | cut -d' ' -f1); do for family in embedded small; do \
+		$(BIN)/zscap paper $$table --presets $$family --data soundscapes --out runs/papers/$$table-$$family > /dev/null || exit 1; \
+		cp runs/papers/$$table-$$family/table.csv data/results/papers/$$table-$$family.csv; \
+	done; done
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz.py

@@ -1,6 +1,7 @@
 """The papers' tables: each mapped one runs at smoke size, and says whose numbers are whose."""
 
 import json
+import shutil
 import sys
 
 import pandas as pd
@@ -12,9 +13,13 @@ from zscap.evaluation import measures, reference_metrics, run
 from zscap.evaluation.measures import NEEDS_NO_REFERENCES
 from zscap.evaluation.papers import PUBLISHED, paper, papers
 from zscap.evaluation.reference_metrics import METRICS
+from zscap.files import REPOSITORY
+from zscap.notebooks import checked, find, run_notebook
 from zscap.preset.load import about, presets
 
 KNOWN = papers()
+RESULTS = REPOSITORY / "data" / "results" / "papers"
+DECODED = sorted(name for name, entry in KNOWN["tables"].items() if "rows" in entry)
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +33,11 @@ def quick(monkeypatch, tmp_path):
 def test_the_map_names_what_there_is():
     assert {name for ways in KNOWN["ways"].values() for name in ways.values()} <= set(presets().index)
     systems = set(pd.read_csv(PUBLISHED)["system"])
-    for entry in KNOWN["tables"].values():
+    for name, notebook in KNOWN["notebooks"].items():
+        assert notebook.keys() == {"parameters", *KNOWN["ways"]}
+        for family in KNOWN["ways"]:
+            assert checked(find(name), notebook["parameters"] | notebook[family])
+    for entry in (KNOWN["tables"][name] for name in DECODED):
         assert set(entry["metrics"]) <= {*METRICS, *NEEDS_NO_REFERENCES}
         assert {row["published"] for row in entry["rows"] if "published" in row} <= systems
         names = [row["name"] for row in entry["rows"]]
@@ -41,7 +50,7 @@ def test_the_map_names_what_there_is():
 
 
 @pytest.mark.parametrize("family", ["embedded", "small"])
-@pytest.mark.parametrize("table", sorted(KNOWN["tables"]))
+@pytest.mark.parametrize("table", DECODED)
 def test_each_table_is_made_at_smoke_size(table, family, tmp_path, monkeypatch):
     few = {"max_new_tokens": 2, "num_candidates": 4}
     monkeypatch.setattr("zscap.evaluation.papers.run", lambda *given, **changes: run(*given, **changes | few))
@@ -62,6 +71,59 @@ def test_each_table_is_made_at_smoke_size(table, family, tmp_path, monkeypatch):
         else:
             assert of["gap"].str.contains(f"no preset for {row['way']}").all()
     assert made["same_data"].dropna().eq(False).all() and made["agrees"].isna().all()
+
+
+def test_tables_of_networks_trained_anew_are_made_at_smoke_size(tmp_path, monkeypatch):
+    few = {
+        "sentences": "own",
+        "seeds": [0],
+        "folds": 2,
+        "shares": [1.0],
+        "wrong": [0.4],
+        "steps": 20,
+        "pair_steps": 2,
+        "changes": {"max_new_tokens": 2},
+    }
+    ran = []
+
+    def once(name, given, out):
+        if not ran:
+            ran.append(run_notebook(name, given | few, out))
+            return
+        for file in tmp_path.glob("first/*.csv"):
+            shutil.copy(file, given["results_folder"])
+
+    monkeypatch.setattr("zscap.evaluation.papers.run_notebook", once)
+    made = paper("classifier-quality", tmp_path / "first", presets="embedded", clips=2)
+    rows = ["no classifier 0.0", "share of the sentences 1.0", "wrong labels 0.4", "first words balanced 1.0"]
+    assert list(dict.fromkeys(made["row"])) == rows and set(made["measure"]) == {
+        "hit",
+        "audible",
+        "auc_own",
+        "classifiers",
+    }
+    assert (made["preset"] == "embedded-proximal").all() and (made["n"] == 2).all()
+    assert (made["value"].notna() ^ made["gap"].notna()).all()
+    for table, rows in (("overlapping-sounds", 4), ("supervised", 2)):
+        (tmp_path / table).mkdir()
+        assert paper(table, tmp_path / table, presets="embedded")["row"].nunique() == rows
+    with pytest.raises(InvalidOption, match="takes the project's own"):
+        paper("supervised", tmp_path, presets="small", data="esc50")
+
+
+@pytest.mark.parametrize("family", ["embedded", "small"])
+@pytest.mark.parametrize("table", sorted(KNOWN["tables"]))
+def test_each_table_has_a_stored_result(table, family):
+    """What `make papers` wrote: the rows and measures that the map asks for, marked as what they are."""
+    stored = pd.read_csv(RESULTS / f"{table}-{family}.csv")
+    entry = KNOWN["tables"][table]
+    if "rows" in entry:
+        assert list(dict.fromkeys(stored["row"].astype(str))) == [row["name"] for row in entry["rows"]]
+        assert list(stored["measure"]) == entry["metrics"] * len(entry["rows"])
+    assert (stored["data"] == "soundscapes").all()
+    assert (stored["value"].notna() ^ stored["gap"].notna()).all()
+    assert not stored["same_data"].eq(True).any() and stored["agrees"].isna().all()
+    assert not (stored["low"] == stored["high"]).any()
 
 
 def test_published_values_stand_beside_and_are_compared_on_the_same_data_only(tmp_path, monkeypatch):

@@ -96,18 +96,25 @@ def test_every_notebook_is_in_the_table():
         assert f"(notebooks/{notebook.name})" in README
 
 
+def cell(value: float, low: float, high: float, digits: int = 2) -> str:
+    """A value with its interval, or alone where that has no width."""
+    ends = f"{low:.{digits}f}-{high:.{digits}f}"
+    return f"{value:.{digits}f}" + (f" ({ends})" if len(set(ends.split("-"))) == 2 else "")
+
+
+def test_no_interval_has_no_width():
+    intervals = re.findall(r"\((-?[\d.]+)(?:-| to )(-?[\d.]+)\)", README)
+    assert len(intervals) > 50 and all(float(low) < float(high) for low, high in intervals)
+
+
 @pytest.mark.parametrize("file", ["embedded", "keywords_and_magic", "prefix_captioner"])
 def test_the_tables_of_results_are_those_of_the_files(file):
     table = pd.read_csv(ROOT / "data" / "results" / f"{file}.csv")
     if "settings" in table:
         table = table[table["settings"] == "chosen on fold 1"].rename(columns={"way": "decoding"})
     for row in table[~table["decoding"].str.startswith("gain")].itertuples():
-        cells = [
-            row.decoding,
-            f"{row.hit:.2f} ({row.hit_low:.2f}-{row.hit_high:.2f})",
-            f"{row.judge:.2f} ({row.judge_low:.2f}-{row.judge_high:.2f})",
-            f"{row.fluency:.1f}",
-        ]
+        cells = [row.decoding, cell(row.hit, row.hit_low, row.hit_high), cell(row.judge, row.judge_low, row.judge_high)]
+        cells.append(f"{row.fluency:.1f}")
         assert f"| {' | '.join(cells)} |" in README
 
 
@@ -142,6 +149,15 @@ def test_the_agreement_of_metrics_with_people_is_that_of_the_file():
         cells = [f"{row.agreement:.3f} ({row.low:.3f}-{row.high:.3f})" for row in rows.sort_values("data").itertuples()]
         assert len(cells) == 2 and f"| {' | '.join(cells)} |" in README
         assert (rows["low"] < rows["high"]).all()
+
+
+def test_the_table_of_a_paper_is_that_of_the_file():
+    table = pd.read_csv(ROOT / "data" / "results" / "papers" / "audibility-small.csv")
+    digits = {"meteor": 3, "cider_d": 3, "classified_audible": 2, "judged_audible": 2, "hit": 2}
+    for name, rows in table.groupby("row"):
+        found = rows.set_index("measure")
+        cells = [cell(*found.loc[measure, ["value", "low", "high"]], width) for measure, width in digits.items()]
+        assert f"| {name} | {' | '.join(cells)} |" in README
 
 
 def test_the_seconds_are_those_of_the_file():

@@ -48,3 +48,7 @@ class InvalidData(ZscapError, ValueError):
 
 class UnwritableOutput(ZscapError):
     """An output file that cannot be written or goes on from a different run."""
+
+
+class NotebookFailed(ZscapError):
+    """A notebook that ran into an error."""

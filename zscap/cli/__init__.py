@@ -3,5 +3,6 @@
 from .captions import caption
 from .common import app, main
 from .evaluation import compare, evaluate, merge
+from .notebooks import run_one
 
-__all__ = ["app", "caption", "compare", "evaluate", "main", "merge"]
+__all__ = ["app", "caption", "compare", "evaluate", "main", "merge", "run_one"]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, InvalidOption, MissingWeights, suggestion
 from ..files import REPOSITORY
+from ..notebooks import run_notebook
 from .datasets import PUBLISHED
 from .runs import run
 
@@ -59,6 +60,7 @@ def paper(
     Raises:
         InvalidOption: an unknown table or family.
         InvalidData: as `run` does.
+        NotebookFailed: a notebook that makes the table ran into an error.
     """
     import pandas as pd
 
@@ -69,6 +71,11 @@ def paper(
                 f"unknown {'table' if name == table else 'presets'} {name!r}: {suggestion(name, names)}"
             )
     entry, ways, out = known["tables"][table], known["ways"][presets], Path(out)
+    out.mkdir(parents=True, exist_ok=True)
+    if "notebook" in entry:
+        made_by = known["notebooks"][entry["notebook"]]
+        given = {"results_folder": str(out.resolve())} | made_by["parameters"] | made_by[presets]
+        return _from_notebook(entry, given | ({"clips": clips} if clips else {}), out, data)
     data = data or entry["data"]
     rows = []
     for number, row in enumerate(entry["rows"], 1):
@@ -88,7 +95,29 @@ def paper(
             line |= {name: found.get(name) for name in ("n", "value", "low", "high", "gap")}
             rows.append(line | _published(entry, row, measure, str(data), clips, found.get("value")))
     made = pd.DataFrame(rows)
-    made.to_csv(out / "table.csv", index=False)
+    made.to_csv(out / "table.csv", index=False, float_format="%.4g")
+    return made
+
+
+def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None) -> pd.DataFrame:
+    """A table whose rows need networks trained anew, which a notebook does on the project's own recordings."""
+    import pandas as pd
+
+    if data not in (None, "soundscapes"):
+        raise InvalidOption(f"data {str(data)!r}: notebook {entry['notebook']} takes the project's own, soundscapes")
+    run_notebook(entry["notebook"], given, out / f"{entry['notebook']}.ipynb")
+    wide = pd.read_csv(out / entry["file"])
+    by, rows = entry["rows_by"], []
+    measures = [name for name in wide if name not in (*by, "clips") and not name.endswith(("_low", "_high"))]
+    for line in wide.to_dict("records"):
+        for measure in measures:
+            row = {"row": " ".join(str(line[name]) for name in by), "measure": measure, "preset": given["preset"]}
+            row |= {"data": "soundscapes", "n": line["clips"], "value": line[measure]}
+            row |= {"low": line.get(f"{measure}_low"), "high": line.get(f"{measure}_high")}
+            gap = "not measured" if line[measure] != line[measure] else None
+            rows.append(row | {"gap": gap, "published": None, "same_data": None, "agrees": None})
+    made = pd.DataFrame(rows)
+    made.to_csv(out / "table.csv", index=False, float_format="%.4g")
     return made
 
 
