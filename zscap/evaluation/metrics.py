@@ -93,10 +93,12 @@ def summary(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -
 
 
 def readable(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -> pd.DataFrame:
-    """A `summary` as one reads it: each mean with its interval in brackets, as text, without what it doesn't have."""
+    """A `summary` as one reads it: each mean with its interval in brackets, if that has a width, as text."""
 
     def text(mean: float, low: float, high: float) -> str:
-        return "" if np.isnan(mean) else f"{mean:.2f} ({low:.2f} to {high:.2f})"
+        if np.isnan(mean):
+            return ""
+        return f"{mean:.2f}" + (f" ({low:.2f} to {high:.2f})" if f"{low:.2f}" != f"{high:.2f}" else "")
 
     shown = table.set_index(by)
     columns = {m: map(text, shown[m], shown[f"{m}_low"], shown[f"{m}_high"]) for m in measures if m in shown}
