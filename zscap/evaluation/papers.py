@@ -113,7 +113,8 @@ def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None)
         for measure in measures:
             row = {"row": " ".join(str(line[name]) for name in by), "measure": measure, "preset": given["preset"]}
             row |= {"data": "soundscapes", "n": line["clips"], "value": line[measure]}
-            row |= {"low": line.get(f"{measure}_low"), "high": line.get(f"{measure}_high")}
+            low, high = line.get(f"{measure}_low"), line.get(f"{measure}_high")
+            row |= {"low": low, "high": high} if low != high else {"low": None, "high": None}
             gap = "not measured" if line[measure] != line[measure] else None
             rows.append(row | {"gap": gap, "published": None, "same_data": None, "agrees": None})
     made = pd.DataFrame(rows)

@@ -55,7 +55,9 @@ def train_on_pairs(
         raise InvalidData(f"{len(sources)} sources, {len(captions)} lists of captions: give each source its captions")
     model, tokenizer = language_model.model, language_model.tokenizer
     embeddings = encoder.encode_source(list(sources)).detach().to(model.device, model.dtype)
-    start, end = tokenizer.bos_token_id, tokenizer.eos_token_id
+    start, end = (
+        tokenizer.convert_tokens_to_ids(token) for token in (_first_token(language_model), tokenizer.eos_token)
+    )
     pairs = [
         (row, [start, *tokenizer(clean_sentence(text), add_special_tokens=False).input_ids, end])
         for row, texts in enumerate(captions)
@@ -89,6 +91,10 @@ def pair_options(language_model: LanguageModel, **changes) -> ProximalOptions:
     Args:
         changes: other options of `ProximalOptions`, by name.
     """
-    tokenizer = language_model.tokenizer
     unguided = {"matching_scale": 0.0, "classifier_scale": 0.0, "max_new_tokens": 24}
-    return ProximalOptions(prompt=tokenizer.bos_token, prompt_in_text=False, **(unguided | changes))
+    return ProximalOptions(prompt=_first_token(language_model), prompt_in_text=False, **(unguided | changes))
+
+
+def _first_token(language_model: LanguageModel) -> str:
+    """What stands before a text; some tokenizers have no such token of its own."""
+    return language_model.tokenizer.bos_token or language_model.tokenizer.eos_token
