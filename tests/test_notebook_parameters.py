@@ -133,6 +133,7 @@ WRONG = {
         "recording=x.wav",
         "tokn=1",
     ],
+    "04": ["preset=small", "preset=embeded", "family=papers", "family=1x", "familly=small", "preset=[embedded]"],
     "05": ["choose=3", "choose=maybe", "fold=6", "fold=0", "recordings=esc", "clips_per_class=0", "clips=3"],
     "06": ["clips=rain-1.flac", "clips=[rain-99]", "steps=0", "scale=11", "scale=a", "threads=0", "seed=-1", "step=3"],
     "07": ["preset=smal", "preset=zeraucap", "judgements=/nowhere", "judgement=x", "preset=[small]"],

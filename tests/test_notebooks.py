@@ -51,6 +51,16 @@ def test_guided_decoding_of_another_token(tmp_path):
     assert printed(notebook) != printed(nbformat.read(NOTEBOOKS / "03_guided_decoding.ipynb", 4))
 
 
+def test_the_ablation_with_the_other_tables(tmp_path):
+    text = "\n".join(
+        str(output.get("data", {}).get("text/plain", ""))
+        for cell in run("04_guidance_ablation", tmp_path, family="small").cells
+        for output in cell.get("outputs", [])
+    )
+    stored = pd.read_csv(NOTEBOOKS.parent / "data/results/papers/audibility-small.csv").set_index(["row", "measure"])
+    assert "{:.2f}".format(stored.loc[("matcher", "classified_audible"), "value"]) in text
+
+
 def test_any_captioner_on_few_clips(tmp_path):
     notebook = run("06_any_captioner_any_modality", tmp_path, clips=["rain-1.flac", "dog_bark-3.flac"], steps=60)
     assert "2 recordings: rain-1, dog_bark-3" in printed(notebook)

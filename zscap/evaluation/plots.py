@@ -62,3 +62,50 @@ def _before_and_after(axes, table: pd.DataFrame) -> None:
     axes.invert_yaxis()
     axes.legend(loc="lower right", frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def measures(table: pd.DataFrame, names: dict[str, str], title: str) -> Figure:
+    """Values with 95 % intervals, a panel for each measure and a line for each row; published ones as diamonds.
+
+    Args:
+        table: as `zscap.evaluation.papers.paper` returns it; rows without a value are left out.
+        names: which measures, and what the axis calls them.
+    """
+    rows = list(dict.fromkeys(table["row"]))
+    figure = Figure(figsize=(2.6 + 2.6 * len(names), 1.1 + 0.35 * len(rows)), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, len(names), sharey=True))
+    for panel, (measure, name) in zip(panels, names.items(), strict=True):
+        of = table[table["measure"] == measure].set_index("row")
+        places = [rows.index(row) for row in of.index]
+        low, high = of["low"].fillna(of["value"]), of["high"].fillna(of["value"])
+        panel.errorbar(of["value"], places, xerr=[of["value"] - low, high - of["value"]], fmt="o", color=BEFORE)
+        published = of["published"].astype(float).to_numpy()
+        if not np.isnan(published).all():
+            panel.plot(
+                published, places, "D", color=AFTER, markerfacecolor="none", label="published: other networks and clips"
+            )
+            panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize="small")
+        panel.set(xlabel=f"{name} (n = {of['n'].max():.0f})", yticks=range(len(rows)), yticklabels=rows)
+        panel.spines[["top", "right"]].set_visible(False)
+    panels[0].invert_yaxis()
+    figure.suptitle(title)
+    return figure
+
+
+def sweep(table: pd.DataFrame, names: dict[str, str], xlabel: str, title: str) -> Figure:
+    """Values with 95 % intervals over a number, a panel for each measure.
+
+    Args:
+        table: as of `measures`; its rows are numbers.
+        names: as of `measures`.
+    """
+    figure = Figure(figsize=(3.1 * len(names), 3), layout="constrained")
+    for panel, (measure, name) in zip(np.atleast_1d(figure.subplots(1, len(names))), names.items(), strict=True):
+        of = table[table["measure"] == measure]
+        x = of["row"].astype(float)
+        panel.plot(x, of["value"], marker="o", color=BEFORE)
+        panel.fill_between(x, of["low"].astype(float), of["high"].astype(float), color=BEFORE, alpha=0.2)
+        panel.set(xlabel=xlabel, ylabel=f"{name} (n = {of['n'].max():.0f})")
+        panel.spines[["top", "right"]].set_visible(False)
+    figure.suptitle(title)
+    return figure
