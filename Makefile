@@ -12,7 +12,7 @@ PROFILE ?= workflow/profiles/local
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test sweep papers fuzz notebooks lint clean
+.PHONY: help demo test sweep papers fuzz notebooks figures lint clean
 
 help:
 	@echo "make demo       fetch the language model, caption recordings with and without guidance, write runs/demo.png"
@@ -21,6 +21,7 @@ help:
 	@echo "make papers     make the papers' tables with networks of the project: data/results/papers (two hours)"
 	@echo "make fuzz       give zscap 20,000 damaged and hostile inputs, and kill 60 runs"
 	@echo "make notebooks  execute the numbered notebooks anew, in place"
+	@echo "make figures    draw every figure from data/results"
 	@echo "make lint       check style"
 
 demo: $(STAMP)
@@ -51,6 +52,9 @@ notebooks: $(STAMP)
 	for notebook in notebooks/[01]*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done
 	$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
 		"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" notebooks/*.ipynb
+
+figures: $(STAMP)
+	$(BIN)/zscap run 09 -p figures_folder figures
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -147,6 +147,7 @@ WRONG = {
         "wrong=[0.9]",
         "seeds=[a]",
     ],
+    "09": ["figures=figures", "folder=x"],
     "10": ["first=/nowhere", "second=/nowhere", "ratter=anna", "third=x"],
 }
 

@@ -4,9 +4,11 @@ import re
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from PIL import Image
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOUNDSCAPES = NOTEBOOKS.parent / "data" / "soundscapes"
@@ -106,6 +108,21 @@ def test_small_results_on_rendered_clips(tmp_path):
     hits = pd.read_csv(tmp_path / "small.csv").query("collection == 'all'").set_index("decoding")["hit"]
     assert hits["matcher and classifier"] > hits["language model alone"]
     assert len(pd.read_csv(tmp_path / "small_speed.csv")) == 8
+
+
+def test_stored_figures_are_what_is_drawn_from_the_stored_results(tmp_path):
+    """The bytes are the same where fonts and versions are; elsewhere the pictures are."""
+    run("09_figures", tmp_path, figures_folder=str(tmp_path / "figures"))
+    stored = NOTEBOOKS.parent / "figures"
+    drawn = {path.relative_to(tmp_path / "figures") for path in tmp_path.glob("figures/**/*.*")}
+    assert drawn == {path.relative_to(stored) for path in stored.glob("**/*.*")} - {Path("demo.png")}
+    for path in drawn:
+        new, old = tmp_path / "figures" / path, stored / path
+        if path.suffix == ".png":
+            new, old = (np.asarray(Image.open(file).convert("L"), dtype=float) for file in (new, old))
+            assert new.shape == old.shape and np.abs(new - old).mean() < 2, path
+        elif path.suffix != ".svg":
+            assert new.read_text() == old.read_text(), path
 
 
 def test_benchmark_at_a_small_size(tmp_path):

@@ -112,7 +112,8 @@ def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None)
     for line in wide.to_dict("records"):
         for measure in measures:
             row = {"row": " ".join(str(line[name]) for name in by), "measure": measure, "preset": given["preset"]}
-            row |= {"data": "soundscapes", "n": line["clips"], "value": line[measure]}
+            clips = None if measure.startswith("auc") or measure == "classifiers" else line["clips"]
+            row |= {"data": "soundscapes", "n": clips, "value": line[measure]}
             low, high = line.get(f"{measure}_low"), line.get(f"{measure}_high")
             row |= {"low": low, "high": high} if low != high else {"low": None, "high": None}
             gap = "not measured" if line[measure] != line[measure] else None

@@ -85,7 +85,7 @@ def measures(table: pd.DataFrame, names: dict[str, str], title: str) -> Figure:
                 published, places, "D", color=AFTER, markerfacecolor="none", label="published: other networks and clips"
             )
             panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize="small")
-        panel.set(xlabel=f"{name} (n = {of['n'].max():.0f})", yticks=range(len(rows)), yticklabels=rows)
+        panel.set(xlabel=_with_n(name, of), yticks=range(len(rows)), yticklabels=rows)
         panel.spines[["top", "right"]].set_visible(False)
     panels[0].invert_yaxis()
     figure.suptitle(title)
@@ -105,7 +105,56 @@ def sweep(table: pd.DataFrame, names: dict[str, str], xlabel: str, title: str) -
         x = of["row"].astype(float)
         panel.plot(x, of["value"], marker="o", color=BEFORE)
         panel.fill_between(x, of["low"].astype(float), of["high"].astype(float), color=BEFORE, alpha=0.2)
-        panel.set(xlabel=xlabel, ylabel=f"{name} (n = {of['n'].max():.0f})")
+        panel.set(xlabel=xlabel, ylabel=_with_n(name, of))
         panel.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
+    return figure
+
+
+def _with_n(name: str, rows: pd.DataFrame) -> str:
+    return name if rows["n"].isna().all() else f"{name} (n = {rows['n'].max():.0f})"
+
+
+def cost_growth(table: pd.DataFrame) -> Figure:
+    """Seconds over what a caption costs, a panel for each option, both axes logarithmic.
+
+    Args:
+        table: data/results/cost_growth.csv, with `option`, `value` and `seconds`.
+    """
+    figure = Figure(figsize=(3 * table["option"].nunique(), 2.8), layout="constrained")
+    panels = np.atleast_1d(figure.subplots(1, table["option"].nunique()))
+    for panel, (option, group) in zip(panels, table.groupby("option", sort=False), strict=True):
+        panel.plot(group["value"], group["seconds"], "o-", color=BEFORE, label="measured once")
+        slope = group["seconds"].iloc[0] / group["value"].iloc[0]
+        panel.plot(group["value"], slope * group["value"], ":", color="grey", label="in proportion")
+        panel.set(xlabel=option, xscale="log", yscale="log")
+        panel.set_ylabel("seconds, all clips" if option == "clips" else "seconds a caption")
+        panel.set_xticks(group["value"], [f"{value:g}" for value in group["value"]])
+        low, high = panel.get_ylim()
+        ticks = [mantissa * 10.0**power for power in range(-3, 4) for mantissa in (1, 2, 5)]
+        panel.set_yticks([tick for tick in ticks if low <= tick <= high])
+        panel.minorticks_off()
+        panel.yaxis.set_major_formatter("{x:g}")
+    panels[0].legend(fontsize=7)
+    return figure
+
+
+def metric_agreement(table: pd.DataFrame, published: dict[str, float]) -> Figure:
+    """How often metrics prefer the caption that people prefer, a panel for each set of judgements.
+
+    Args:
+        table: data/results/metric_agreement.csv, of category `total`.
+        published: FENSE's agreement on each set.
+    """
+    figure = Figure(figsize=(10, 3.5), layout="constrained")
+    order = table.groupby("metric")["agreement"].mean().sort_values().index
+    for panel, (name, rows) in zip(figure.subplots(1, 2, sharey=True), table.groupby("data"), strict=True):
+        rows = rows.set_index("metric").loc[order]
+        errors = [rows["agreement"] - rows["low"], rows["high"] - rows["agreement"]]
+        panel.errorbar(rows["agreement"], rows.index, xerr=errors, fmt="o", color=BEFORE)
+        panel.axvline(published[name], color="0.4", linestyle="--", label="FENSE, published")
+        panel.axvline(0.5, color="0.8", label="guessing")
+        panel.set(xlabel="share of pairs in which people agree", title=f"{name}, {rows['pairs'].min():,} pairs or more")
+        panel.spines[["top", "right"]].set_visible(False)
+        panel.legend(loc="upper left", frameon=False)
     return figure
