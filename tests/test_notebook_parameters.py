@@ -122,6 +122,7 @@ def test_each_notebook_says_what_its_parameters_are_and_takes_its_defaults(path)
 
 WRONG = {
     "00": ["preset=smal", "recording=nowhere.wav", "recording=data", "presett=small", "preset=1"],
+    "01": ["data=paper", "seed=-1", "seed=a", "sed=1"],
     "02": ["data=owm", "steps=0", "steps=many", "epochs=1.5", "threads=0", "threads=[1]", "seed=-1", "modle=small"],
     "03": [
         "token=40",
