@@ -1,9 +1,9 @@
 """20,000 damaged and hostile inputs: `make fuzz`, or `python tests/fuzz.py --inputs 300 --seed 1`.
 
-Each input (tests/fuzz_inputs.py) must give a right result or one of zscap's errors in one line, within 10 s and 2 GB,
-say nothing else on stdout and stderr, and change no file but its own. Two processes share the work; one that crashes
-or hangs is replaced, and its input counts as a fault. What is done is kept in runs/fuzz-SEED.jsonl: a run that was cut
-off goes on there. `--only NUMBER` repeats one input.
+Each input (tests/fuzz_inputs.py) must give a right result or one of zscap's errors in one line, within 10 s and 2 GB
+of its own, say nothing else on stdout and stderr, and change no file but its own. Two processes share the work; one
+that crashes or hangs is replaced, and its input counts as a fault. What is done is kept in runs/fuzz-SEED.jsonl: a run
+that was cut off goes on there. `--only NUMBER` repeats one input.
 """
 
 import argparse
@@ -30,7 +30,7 @@ HANGS = 60  # seconds after which an input is given up
 
 
 def one(world, seed: int, number: int) -> dict:
-    """Do one input: its number, family, outcome ("right", "refused: ", or the fault), seconds and bytes of memory."""
+    """Do one input: its number, family, outcome ("right", "refused: ", or the fault), seconds and bytes it took."""
     from fuzz_inputs import SHARES
 
     from zscap.errors import ZscapError
@@ -40,6 +40,7 @@ def one(world, seed: int, number: int) -> dict:
     with TemporaryDirectory(dir=world.folder) as folder:
         kept = _stamps(world.folder, Path(folder))
         _forget_peak()
+        before = _peak()  # what this process holds already, as other tests may have left it
         start, outcome = time.perf_counter(), "right"
         with TemporaryFile("w+") as said:
             try:
@@ -52,7 +53,7 @@ def one(world, seed: int, number: int) -> dict:
                 outcome = traceback.format_exc()
             said.seek(0)
             noise = said.read(2000)
-        seconds, memory = time.perf_counter() - start, _peak()
+        seconds, memory = time.perf_counter() - start, _peak() - before
         faults = [outcome] if not outcome.startswith(("right", "refused: ")) else []
         faults += [f"{seconds:.0f} s"] * (seconds > MAX_SECONDS) + [f"{memory} bytes"] * (memory > MAX_BYTES)
         faults += [f"it printed {noise!r}"] * bool(noise)
