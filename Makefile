@@ -18,7 +18,7 @@ help:
 	@echo "make demo       fetch the language model, caption recordings with and without guidance, write runs/demo.png"
 	@echo "make test       run every test, notebooks included"
 	@echo "make sweep      run a grid of presets, options and data: P=workflow/params/smoke.yaml, see workflow/README.md"
-	@echo "make papers     make the papers' tables with networks of the project: data/results/papers (two hours)"
+	@echo "make papers     make the papers' tables with networks of the project: data/results/papers (three hours)"
 	@echo "make fuzz       give zscap 20,000 damaged and hostile inputs, and kill 60 runs"
 	@echo "make notebooks  execute the numbered notebooks anew, in place"
 	@echo "make figures    draw every figure from data/results"
