@@ -92,14 +92,21 @@ def summary(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -
     return pd.DataFrame(rows).dropna(axis=1, how="all")
 
 
+def with_interval(value: float, low: float, high: float, digits: int = 2) -> str:
+    """A value with its interval in brackets, if that has a width at so many digits; "" without a value.
+
+    >>> with_interval(0.91, 0.83, 0.957), with_interval(1.0, 1.0, 1.0)
+    ('0.91 (0.83 to 0.96)', '1.00')
+    """
+    if np.isnan(value):
+        return ""
+    ends = f"{low:.{digits}f}", f"{high:.{digits}f}"
+    return f"{value:.{digits}f}" + (f" ({ends[0]} to {ends[1]})" if ends[0] != ends[1] else "")
+
+
 def readable(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -> pd.DataFrame:
     """A `summary` as one reads it: each mean with its interval in brackets, if that has a width, as text."""
 
-    def text(mean: float, low: float, high: float) -> str:
-        if np.isnan(mean):
-            return ""
-        return f"{mean:.2f}" + (f" ({low:.2f} to {high:.2f})" if f"{low:.2f}" != f"{high:.2f}" else "")
-
     shown = table.set_index(by)
-    columns = {m: map(text, shown[m], shown[f"{m}_low"], shown[f"{m}_high"]) for m in measures if m in shown}
+    columns = {m: map(with_interval, shown[m], shown[f"{m}_low"], shown[f"{m}_high"]) for m in measures if m in shown}
     return shown[[]].assign(**{name: list(cells) for name, cells in columns.items()})

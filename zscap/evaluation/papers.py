@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Sequence
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +12,7 @@ from ..errors import InvalidData, InvalidOption, MissingWeights, suggestion
 from ..files import REPOSITORY
 from ..notebooks import run_notebook
 from .datasets import PUBLISHED
+from .metrics import with_interval
 from .runs import run
 
 if TYPE_CHECKING:
@@ -97,6 +100,24 @@ def paper(
     made = pd.DataFrame(rows)
     made.to_csv(out / "table.csv", index=False, float_format="%.4g")
     return made
+
+
+def readable(table: pd.DataFrame, measures: Sequence[str] | None = None, digits: int = 2) -> pd.DataFrame:
+    """A table of `paper` as one reads it: values with their intervals as text, "" where there is none.
+
+    Args:
+        table: as `paper` returns it, or as its table.csv holds it.
+        measures: which, in which order; None takes all that have a value.
+
+    Returns:
+        DataFrame, a row for each row that has a value and a column for each measure.
+    """
+    there = table[table["value"].notna()].astype({"low": float, "high": float})
+    texts = map(with_interval, there["value"], there["low"], there["high"], repeat(digits))
+    wide = there.assign(text=list(texts)).pivot(index="row", columns="measure", values="text").fillna("")
+    return wide.loc[
+        there["row"].unique(), list(measures or (name for name in table["measure"].unique() if name in wide))
+    ]
 
 
 def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None) -> pd.DataFrame:

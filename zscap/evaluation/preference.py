@@ -37,9 +37,17 @@ class Question:
     clip: str
     recording: Path
     question: str
-    left: str
-    right: str
+    first: str
+    second: str
     swapped: bool  # whether the first run's caption is on the right
+
+    @property
+    def left(self) -> str:
+        return self.second if self.swapped else self.first
+
+    @property
+    def right(self) -> str:
+        return self.first if self.swapped else self.second
 
     def meant(self, choice: str) -> str:
         """The answer, `first`, `second` or `neither`, behind `left`, `right` or `neither`."""
@@ -77,8 +85,7 @@ class Study:
         for name in map(str, random.permutation(both)):
             swapped = bool(random.integers(2))
             captions = [text[name] for text in texts]
-            sides = captions[::-1] if swapped else captions
-            self.questions += [Question(name, recordings[name], each, *sides, swapped) for each in QUESTIONS]
+            self.questions += [Question(name, recordings[name], each, *captions, swapped) for each in QUESTIONS]
         self.file.parent.mkdir(parents=True, exist_ok=True)
         known = read_answers(folder, [rater]) if self.file.exists() else None
         self.answers = [] if known is None else known.to_dict("records")
@@ -87,7 +94,7 @@ class Study:
         """What was not answered yet; an answer about other captions of the clip does not count."""
         keys = ("clip", "question", "first", "second")
         done = {tuple(answer[key] for key in keys) for answer in self.answers}
-        return [each for each in self.questions if (each.clip, each.question, *_captions(each)) not in done]
+        return [each for each in self.questions if tuple(getattr(each, key) for key in keys) not in done]
 
     def answer(self, question: Question, choice: str) -> None:
         """Keep an answer, `left`, `right` or `neither`, on disk.
@@ -95,18 +102,13 @@ class Study:
         Raises:
             UnwritableOutput: the file cannot be written.
         """
-        first, second = _captions(question)
-        row = (self.rater, question.clip, question.question, first, second, question.meant(choice))
-        self.answers.append(dict(zip(COLUMNS, row, strict=True)))
+        asked = {key: getattr(question, key) for key in ("clip", "question", "first", "second")}
+        self.answers.append({"rater": self.rater} | asked | {"answer": question.meant(choice)})
         text = io.StringIO()
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         table.writeheader()
         table.writerows(self.answers)
         write_whole(self.file, text.getvalue(), "folder")
-
-
-def _captions(question: Question) -> tuple[str, str]:
-    return (question.right, question.left) if question.swapped else (question.left, question.right)
 
 
 def read_answers(folder: str | Path, raters: Sequence[str] | None = None) -> pd.DataFrame:
