@@ -14,6 +14,8 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
+from zscap.provenance import record
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data" / "results" / "invariance.csv"
 CLIPS = 100
@@ -113,6 +115,7 @@ def main() -> None:
         table = csv.DictWriter(file, rows[0], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
+    record(RESULTS, "python tests/invariance.py", {"networks": given.networks})
 
 
 if __name__ == "__main__":

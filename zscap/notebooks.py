@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 import json
 import re
+import shlex
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from .errors import InvalidOption, NotebookFailed, one_line, suggestion
 from .files import REPOSITORY
+from .provenance import record
 
 FOLDER = REPOSITORY / "notebooks"
 
@@ -19,9 +22,10 @@ FOLDER = REPOSITORY / "notebooks"
 class Parameter:
     """A line of a notebook's parameters cell: `name = default  # rule: what it is`.
 
-    The comment's beginning is a rule that values are held to, if it has one of these forms: `one of a, b`, `1 to 9`,
-    `1 or more`, `a file`, `a folder`, `a name in FOLDER`. Of a list, each element is. Files and folders must be there,
-    unless the text is empty and the default is, too.
+    The comment's beginning is a rule that values are held to, if it has one of these forms: `one of a, b`, `one of a, b
+    or empty`, `1 to 9`, `1 or more`, `above 0`, `a file`, `a folder`, `a name in FOLDER`. Of a list, each element is.
+    Files and folders must be there, but for the default. `only these` at a dict: it may have the default's names, with
+    values of their types.
     """
 
     name: str
@@ -54,6 +58,10 @@ class Parameter:
         if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
             example = f", e.g. '[{value}]'" if kind is list and not isinstance(value, dict) else ""
             raise InvalidOption(f"{self.name}={value!r}: must be of type {kind.__name__}{example}")
+        if isinstance(value, dict) and self.comment.startswith("only these"):
+            for name in value.keys() - self.default.keys():
+                raise InvalidOption(f"{self.name}: unknown name {name!r}: {suggestion(str(name), self.default)}")
+            return {name: Parameter(f"{self.name}.{name}", self.default[name], "").check(value[name]) for name in value}
         if not isinstance(value, list):
             return self._held(value)
         inner = type(self.default[0]) if self.default else str
@@ -64,8 +72,8 @@ class Parameter:
 
     def _held(self, value):
         wrong = f"{self.name}={value!r}: must be"
-        if found := re.match(r"one of ([^:;]+)", self.comment):
-            names = found[1].split(", ")
+        if found := re.match(r"one of ([^:;]+?)( or empty)?(?=[:;]|$)", self.comment):
+            names = found[1].split(", ") + ([""] if found[2] else [])
             if str(value) not in names:
                 raise InvalidOption(f"{wrong} one of {', '.join(names)}; {suggestion(str(value), names)}")
         elif found := re.match(r"([\d.]+) to ([\d.]+)", self.comment):
@@ -74,12 +82,15 @@ class Parameter:
         elif found := re.match(r"([\d.]+) or more", self.comment):
             if value < float(found[1]):
                 raise InvalidOption(f"{wrong} {found[0]}")
+        elif found := re.match(r"above ([\d.]+)", self.comment):
+            if value <= float(found[1]):
+                raise InvalidOption(f"{wrong} {found[0]}")
         elif found := re.match(r"a name in ([^\s;:,]+)", self.comment):
             names = sorted(path.stem for path in (REPOSITORY / found[1]).iterdir())
             if value.removesuffix(".flac") not in names:
                 raise InvalidOption(f"{wrong} {found[0]}: {suggestion(value, names)}")
         elif found := re.match(r"a (file|folder)\b", self.comment):
-            if not value and not self.default:
+            if value == self.default:
                 return value
             there = next((path for path in (Path(value), REPOSITORY / value) if path.exists()), None)
             if there is None or there.is_dir() != (found[1] == "folder"):
@@ -151,6 +162,9 @@ def run_notebook(
 ) -> Path:
     """Execute a notebook with parameters.
 
+    Beside each table that it writes for its parameters `results_folder` or `results`, its record is put
+    (`zscap.provenance`).
+
     Args:
         name: as of `find`.
         given: parameters that differ from the defaults, by name.
@@ -170,8 +184,22 @@ def run_notebook(
 
     out = Path(out) if out else REPOSITORY / "runs" / notebook.name
     out.parent.mkdir(parents=True, exist_ok=True)
+    begun = time.time()
     try:
         papermill.execute_notebook(notebook, out, values, progress_bar=progress, log_output=False)
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(f"{out}: cell {error.exec_count}: {error.ename}: {one_line(str(error.evalue))}") from None
+    _record_results(notebook, values, begun)
     return out
+
+
+def _record_results(notebook: Path, given: Mapping[str, object], begun: float) -> None:
+    used = {name: each.default for name, each in parameters(notebook).items()} | given
+    places = [REPOSITORY / used[name] for name in ("results_folder", "results") if used.get(name)]
+    tables = [table for place in places for table in ([place] if place.is_file() else place.glob("*.csv"))]
+    typed = (f"-p {name} {shlex.quote(str(value))}" for name, value in given.items())
+    command = " ".join(["zscap run", notebook.stem.partition("_")[0], *typed])
+    paths = [REPOSITORY / value for value in used.values() if isinstance(value, str) and value]
+    for table in tables:
+        if table.stat().st_mtime >= begun:
+            record(table, command, used, [path for path in paths if path.exists()])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidData, InvalidOption, MissingWeights, suggestion
 from ..files import REPOSITORY
 from ..notebooks import run_notebook
+from ..provenance import record
 from .datasets import PUBLISHED
 from .metrics import with_interval
 from .runs import run
@@ -49,7 +50,7 @@ def paper(
 
     Args:
         table: a name of data/papers.toml.
-        out: folder for table.csv and a run for each row.
+        out: folder for table.csv, its record table.json and a run for each row.
         presets: which presets stand for the ways of decoding: `papers` takes the authors' networks.
         data: a data set in the place of the paper's, as of `run`.
         clips: take the first so many.
@@ -75,10 +76,11 @@ def paper(
             )
     entry, ways, out = known["tables"][table], known["ways"][presets], Path(out)
     out.mkdir(parents=True, exist_ok=True)
+    asked = {"presets": presets, "data": data and str(data), "clips": clips, "device": device}
     if "notebook" in entry:
         made_by = known["notebooks"][entry["notebook"]]
         given = {"results_folder": str(out.resolve())} | made_by["parameters"] | made_by[presets]
-        return _from_notebook(entry, given | ({"clips": clips} if clips else {}), out, data)
+        return _kept(_from_notebook(entry, given | ({"clips": clips} if clips else {}), out, data), out, table, asked)
     data = data or entry["data"]
     rows = []
     for number, row in enumerate(entry["rows"], 1):
@@ -97,9 +99,7 @@ def paper(
             line = {"row": row["name"], "measure": measure, "preset": preset, "data": str(data)}
             line |= {name: found.get(name) for name in ("n", "value", "low", "high", "gap")}
             rows.append(line | _published(entry, row, measure, str(data), clips, found.get("value")))
-    made = pd.DataFrame(rows)
-    made.to_csv(out / "table.csv", index=False, float_format="%.4g")
-    return made
+    return _kept(pd.DataFrame(rows), out, table, asked)
 
 
 def readable(table: pd.DataFrame, measures: Sequence[str] | None = None, digits: int = 2) -> pd.DataFrame:
@@ -139,8 +139,14 @@ def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None)
             row |= {"low": low, "high": high} if low != high else {"low": None, "high": None}
             gap = "not measured" if line[measure] != line[measure] else None
             rows.append(row | {"gap": gap, "published": None, "same_data": None, "agrees": None})
-    made = pd.DataFrame(rows)
+    return pd.DataFrame(rows)
+
+
+def _kept(made: pd.DataFrame, out: Path, table: str, asked: dict) -> pd.DataFrame:
+    """A table, written with its record."""
     made.to_csv(out / "table.csv", index=False, float_format="%.4g")
+    given = " ".join(f"--{name} {value}" for name, value in asked.items() if value and value != "cpu")
+    record(out / "table.csv", f"zscap paper {table} {given}", {"table": table} | asked)
     return made
 
 
