@@ -12,16 +12,18 @@ PROFILE ?= workflow/profiles/local
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 
-.PHONY: help demo test sweep papers fuzz notebooks figures lint clean
+.PHONY: help demo test sweep papers results fuzz notebooks figures docs lint clean
 
 help:
 	@echo "make demo       fetch the language model, caption recordings with and without guidance, write runs/demo.png"
 	@echo "make test       run every test, notebooks included"
 	@echo "make sweep      run a grid of presets, options and data: P=workflow/params/smoke.yaml, see workflow/README.md"
 	@echo "make papers     make the papers' tables with networks of the project: data/results/papers (three hours)"
+	@echo "make results    measure all other tables of data/results anew: needs ZSCAP_DATA (hours)"
 	@echo "make fuzz       give zscap 20,000 damaged and hostile inputs, and kill 60 runs"
 	@echo "make notebooks  execute the numbered notebooks anew, in place"
 	@echo "make figures    draw every figure from data/results"
+	@echo "make docs       build the site to read without running, offline: build/docs/html/index.html"
 	@echo "make lint       check style"
 
 demo: $(STAMP)
@@ -40,8 +42,34 @@ papers: $(STAMP)
 	$(BIN)/zscap fetch small
 	for table in $$($(BIN)/zscap paper | cut -d' ' -f1); do for family in embedded small; do \
 		$(BIN)/zscap paper $$table --presets $$family --data soundscapes --out runs/papers/$$table-$$family > /dev/null || exit 1; \
-		cp runs/papers/$$table-$$family/table.csv data/results/papers/$$table-$$family.csv; \
+		for end in csv json; do cp runs/papers/$$table-$$family/table.$$end data/results/papers/$$table-$$family.$$end; done; \
 	done; done
+
+# Networks that have not heard what is asked of them, and the one that measures fluency: what ships learnt from all.
+runs/audio_encoder/without_4.pt runs/audio_encoder/without_1.pt: | $(STAMP)
+	$(BIN)/zscap run 91
+	$(BIN)/zscap run 92 -p test_folds "[4, 1]"
+
+runs/small_audio_encoder/without_4.pt: | $(STAMP)
+	$(BIN)/zscap run 97
+	$(BIN)/zscap run 98 -p held_out 4
+
+runs/second_language_model/config.json: | $(STAMP)
+	$(BIN)/zscap run 90 -p seed 1 -p audio_share 0.5 -p layers 3 -p vocabulary 4096 \
+		-p steps 700 -p second_steps 10 -p output_folder runs/second_language_model
+
+RESULTS := -p results_folder data/results
+
+results: $(STAMP) runs/audio_encoder/without_4.pt runs/audio_encoder/without_1.pt \
+		runs/small_audio_encoder/without_4.pt runs/second_language_model/config.json
+	$(BIN)/zscap fetch small
+	$(BIN)/zscap run 02 -p data published -p results data/results/classifier.csv
+	$(BIN)/zscap run 02 -p model small -p data published -p results data/results/small_classifier.csv
+	$(BIN)/zscap run 05 -p recordings esc10 -p clips_per_class 8 -p fold 1 -p choose true $(RESULTS)
+	$(BIN)/zscap run 05 -p recordings esc10 -p clips_per_class 8 $(RESULTS)
+	$(BIN)/zscap run 07 -p judgements "$(ZSCAP_DATA)/judgements" $(RESULTS)
+	for notebook in 93 94 95 96 99; do $(BIN)/zscap run $$notebook $(RESULTS) || exit 1; done
+	OMP_NUM_THREADS= $(BIN)/python tests/invariance.py
 
 fuzz: $(STAMP)
 	$(BIN)/python tests/fuzz.py
@@ -56,6 +84,11 @@ notebooks: $(STAMP)
 figures: $(STAMP)
 	$(BIN)/zscap run 09 -p figures_folder figures
 
+docs: $(STAMP)
+	rm -rf build/docs
+	$(BIN)/sphinx-build --quiet --fail-on-warning -c docs -d build/docs/doctrees . build/docs/html
+	@echo "The site: build/docs/html/index.html"
+
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -64,8 +97,8 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up .venv (a minute or two, about 2 GB) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[evaluation,notebooks,sweep,test]"
+		--editable ".[docs,evaluation,notebooks,sweep,test]"
 	@touch $@
 
 clean:
-	rm -rf .venv runs/*
+	rm -rf .venv runs/* build/docs

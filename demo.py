@@ -44,7 +44,7 @@ def main() -> None:
     samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
     captions = {"without guidance": unguided[best].text, "guided": guided[best].text}
     second = captioner.steps(clip)[1]  # the first is an article
-    figure = plots.captioned(samples.mean(1), rate, captions, second.table(), clip.name)
+    figure = plots.captioned(samples.mean(1), rate, captions, second.table(), clip.name, place=1)
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=120, bbox_inches="tight")
     print(f"Figure: {FIGURE}")

@@ -12,6 +12,9 @@ import pandas as pd
 import papermill
 import pytest
 
+from zscap.evaluation.metrics import interval
+from zscap.notebooks import parameters
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 BIN = Path(sys.executable).parent
@@ -78,7 +81,7 @@ def test_commands_run(command, clone):
 
 
 def test_commands_were_found():
-    assert len(blocks("python")) == 4 and len(commands()) >= 4
+    assert len(blocks("python")) == 5 and len(commands()) >= 4
     targets = (ROOT / "Makefile").read_text()
     for target in re.findall(r"^make (\w+)", "\n".join(blocks("bash")), re.MULTILINE):
         assert f"\n{target}:" in targets
@@ -93,7 +96,8 @@ def test_links_lead_somewhere():
 
 def test_every_notebook_is_in_the_table():
     for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        assert f"(notebooks/{notebook.name})" in README
+        row = re.search(rf"\(notebooks/{notebook.name}\) \| .+ \| \d+ \| (.+) \|\n", README)
+        assert set(re.findall(r"`(\w+)`", row[1])) <= parameters(notebook).keys()
 
 
 def cell(value: float, low: float, high: float, digits: int = 2) -> str:
@@ -190,3 +194,14 @@ def test_the_table_of_costs_is_that_of_the_file():
     assert f"{identical['identical'].sum()} of {identical['clips'].sum()} captions" in README
     memory = pd.read_csv(ROOT / "data" / "results" / "memory.csv")
     assert f"{memory['ratio'].iloc[-1]:.2f} times" in README
+
+
+def test_what_small_knows_is_that_of_the_files():
+    results = ROOT / "data" / "results"
+    ranks = pd.read_csv(results / "small_new_names.csv")["rank"]
+    low, high = interval((ranks < 5).tolist())
+    text = " ".join(README.split())
+    assert f"{(ranks < 5).mean():.2f} ({low:.2f}-{high:.2f}) of {len(ranks)} clips" in text
+    table = pd.read_csv(results / "papers" / "audibility-small.csv").set_index(["row", "measure"])
+    hit = table.loc[("matcher and classifier", "hit")]
+    assert f"names {cell(hit['value'], hit['low'], hit['high'])} of the project's own clips" in text

@@ -30,6 +30,12 @@ class Caption:
         classifier: probability of the wanted property.
         log_likelihood: mean per token under the unguided language model.
         error: why there is no text.
+
+    Examples:
+        >>> import zscap
+        >>> made = zscap.Caption("rain.wav", prompt="audio of", text="rain falls", continuation=" rain falls")
+        >>> made.text, made.matching
+        ('rain falls', None)
     """
 
     source: str

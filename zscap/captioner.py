@@ -43,9 +43,12 @@ class Captioner:
     Raises:
         InvalidOption: a batch_size under 1.
 
-    >>> import zscap
-    >>> captioner = zscap.load("embedded")
-    >>> caption = captioner("dog.wav")  # doctest: +SKIP
+    Examples:
+        >>> import zscap
+        >>> captioner = zscap.load("embedded")
+        >>> caption = captioner("data/soundscapes/rain-1.flac")
+        >>> caption.text, round(caption.matching, 1)
+        ('rain falling on a hard surface.', 0.7)
     """
 
     def __init__(
@@ -78,6 +81,13 @@ class Captioner:
             InvalidOption: an unknown option, or an impossible value.
             MissingWeights: matcher or classifier gives no finite numbers for a text.
             ZscapError: whatever is wrong with a single source. In a list its caption carries the error instead.
+
+        Examples:
+            >>> import zscap
+            >>> captioner = zscap.load("embedded")
+            >>> clips = ["data/soundscapes/dog_bark-3.flac", "data/soundscapes/rain-1.flac", "nothing.flac"]
+            >>> [caption.text or type(caption.error).__name__ for caption in captioner(clips, max_new_tokens=2)]
+            ['dog barking', 'rain falling', 'UnreadableSource']
         """
         if isinstance(sources, list):
             return list(self.stream(sources, **changes))
@@ -96,7 +106,19 @@ class Captioner:
         return drafts
 
     def steps(self, source: Source, **changes) -> list[Step]:
-        """The loop over one source, token by token: what was proposed, how it scored, what guidance made of it."""
+        """The loop over one source, token by token: what was proposed, how it scored, what guidance made of it.
+
+        Examples:
+            >>> import zscap
+            >>> steps = zscap.load("embedded", max_new_tokens=3).steps("data/soundscapes/rain-1.flac")
+            >>> [step.pieces[step.after[0].argmax()] for step in steps]
+            [' rain', ' falling', ' on']
+            >>> steps[0].table(k=2).round(1)
+                   piece  before  after  matching  classifier
+            token
+            540     rain     0.0    0.4       0.7         0.5
+            257        a     0.5    0.3       0.3         0.5
+        """
         steps: list[Step] = []
         (drafts,) = self._captions([source], self.options.override(**changes | {"num_drafts": 1}), steps)
         if drafts[0].error is not None:
@@ -104,7 +126,15 @@ class Captioner:
         return steps
 
     def score(self, source: Source, texts: list[str]) -> list[Caption]:
-        """Texts from elsewhere, scored as captions of a source; their log-likelihood is not known."""
+        """Texts from elsewhere, scored as captions of a source; their log-likelihood is not known.
+
+        Examples:
+            >>> import zscap
+            >>> captioner = zscap.load("embedded")
+            >>> scored = captioner.score("data/soundscapes/rain-1.flac", ["rain falls", "a dog barks"])
+            >>> [round(caption.matching, 1) for caption in scored]
+            [0.7, 0.1]
+        """
         embedding = self._encode(source)
         return [self._scored(Caption(source_name(source), text=text), embedding) for text in texts]
 

@@ -46,7 +46,7 @@ def refine(
         changes: options that differ for the drafts, such as num_drafts.
 
     Raises:
-        what the captioner and the writer raise.
+        ZscapError: what the captioner raises; what the writer raises goes through.
     """
     options = captioner.options.override(**changes)
     best = captioner.drafts(source, **changes)

@@ -78,6 +78,15 @@ class EmbeddingClassifier:
         Raises:
             InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
             InvalidOption: an impossible value, or a learning rate that leads to no finite numbers.
+
+        Examples:
+            >>> import zscap
+            >>> from zscap.data import tense_sentences
+            >>> table = tense_sentences(pairs=100)
+            >>> encoder = zscap.load("embedded").matcher
+            >>> present = zscap.EmbeddingClassifier.train(table[table.part == "train"], encoder=encoder, steps=60)
+            >>> (present.probability(["rain falls", "rain falling"]) > 0.5).tolist()
+            [True, False]
         """
         from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
 

@@ -24,7 +24,12 @@ class WeightedClassifiers:
     Raises:
         InvalidOption: no classifier, a weight that is not finite, or none that differs from 0.
 
-    >>> zscap.WeightedClassifiers([(audible, 1), (person, -0.5)])  # doctest: +SKIP
+    Examples:
+        >>> import zscap
+        >>> audible = zscap.load("embedded").classifier
+        >>> inaudible = zscap.WeightedClassifiers([(audible, -1)])
+        >>> [round(p, 1) for p in inaudible.probability(["a dog barks", "the sky is blue"]).tolist()]
+        [0.1, 0.8]
     """
 
     def __init__(self, weighted: Sequence[tuple[Classifier, float]]):

@@ -21,7 +21,14 @@ from .sentences import near_duplicates
 def audit(
     texts: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
-    """`shortcuts` of texts that may resemble each other: `groups=None` keeps near-duplicates in one fold."""
+    """`shortcuts` of texts that may resemble each other: `groups=None` keeps near-duplicates in one fold.
+
+    Examples:
+        >>> from zscap.data import tense_sentences
+        >>> table = tense_sentences(pairs=100)
+        >>> audit(table.text, table.label, table.pair).accuracy.round(1).to_dict()
+        {'majority': 0.5, 'length alone': 0.6, 'first word alone': 0.5, 'single words (naive Bayes)': 1.0}
+    """
     return shortcuts(texts, labels, near_duplicates(list(texts)) if groups is None else groups, seed=seed)
 
 

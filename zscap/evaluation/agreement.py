@@ -69,6 +69,12 @@ def agreement(pairs: Sequence[Pair], metrics: Sequence[str]) -> pd.DataFrame:
     Returns:
         DataFrame with `metric`, `category` (total last), `pairs`, `agreement`, `low` and `high` (Wilson's 95 %
         interval), and `gap`, why a metric has none.
+
+    Examples:
+        >>> pair = Pair("MM", ("a dog barks", "rain falls"), references=("a dog is barking",), votes=(1, 1, -1))
+        >>> table = agreement([pair], ["rouge_l"])
+        >>> table[table.category == "total"].set_index("metric").agreement.round(2).to_dict()
+        {'rouge_l': 1.0, 'one annotator': 0.0}
     """
     import pandas as pd
 

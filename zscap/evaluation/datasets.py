@@ -92,6 +92,11 @@ def read_dataset(name: str | Path, folder: str | Path | None = None) -> Dataset:
 
     Raises:
         InvalidData: an unknown name, a table without these columns, or none of its recordings are there.
+
+    Examples:
+        >>> clips = read_dataset("soundscapes").clips
+        >>> len(clips), clips[0].name, clips[0].references[0]
+        (64, 'dog_bark-1.flac', 'A large dog barks twice')
     """
     if str(name).lower().endswith(".csv"):
         dataset = _found(str(name), _own(Path(name)))

@@ -78,6 +78,12 @@ def summary(table: pd.DataFrame, by: str | list[str], measures: Sequence[str]) -
     Returns:
         DataFrame with the columns of `by`, `clips` (rows of the group), and for each measure `measure`, `measure_low`
         and `measure_high`: empty where the group has no value, left out where no group has one.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.DataFrame({"way": ["alone", "guided", "guided"], "named": [False, True, False]})
+        >>> readable(summary(table, "way", ["named"]), "way", ["named"])["named"].to_dict()
+        {'alone': '0.00 (0.00 to 0.79)', 'guided': '0.50 (0.09 to 0.91)'}
     """
     import pandas as pd
 

@@ -111,6 +111,12 @@ def readable(table: pd.DataFrame, measures: Sequence[str] | None = None, digits:
 
     Returns:
         DataFrame, a row for each row that has a value and a column for each measure.
+
+    Examples:
+        >>> import pandas as pd
+        >>> table = pd.read_csv("data/results/papers/audibility-embedded.csv")
+        >>> readable(table, ["hit"]).loc["matcher", "hit"]
+        '0.95 (0.83 to 0.99)'
     """
     there = table[table["value"].notna()].astype({"low": float, "high": float})
     texts = map(with_interval, there["value"], there["low"], there["high"], repeat(digits))
@@ -144,6 +150,7 @@ def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None)
 
 def _kept(made: pd.DataFrame, out: Path, table: str, asked: dict) -> pd.DataFrame:
     """A table, written with its record."""
+    made["gap"] = made["gap"].str.replace(str(Path.home()), "~", regex=False)
     made.to_csv(out / "table.csv", index=False, float_format="%.4g")
     given = " ".join(f"--{name} {value}" for name, value in asked.items() if value and value != "cpu")
     record(out / "table.csv", f"zscap paper {table} {given}", {"table": table} | asked)

@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING
 
+import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     import pandas as pd
 
-BEFORE, AFTER = "#4C72B0", "#DD8452"  # of seaborn's palette "deep"
+STYLE = "zscap.evaluation.style"
+BEFORE, AFTER = "#0173B2", "#DE8F05"  # the first two of its colours
+SETS = {"audiocaps": "AudioCaps-Eval", "clotho": "Clotho-Eval"}
+METRICS = {"bleu_1": "BLEU-1", "bleu_4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
+METRICS |= {"sbert_sim": "sentence embeddings"}
+
+_in_style = matplotlib.style.context(STYLE)
 
 
-def captioned(samples: np.ndarray, rate: int, captions: dict[str, str], tokens: pd.DataFrame, title: str) -> Figure:
-    """A recording, its captions, and what guidance did to the first token.
+@_in_style
+def captioned(
+    samples: np.ndarray, rate: int, captions: dict[str, str], tokens: pd.DataFrame, title: str, place: int = 0
+) -> Figure:
+    """A recording, its captions, and what guidance did to one token.
 
     Args:
         samples: array, shape = (n,), full scale 1, at `rate` Hz.
         captions: a caption for each way of decoding, by its name.
         tokens: `Step.table()` of that token.
+        title: the recording's name.
+        place: which token of the caption it is, counted from 0.
     """
     figure = Figure(figsize=(10, 5), layout="constrained")
     grid = figure.add_gridspec(2, 2, width_ratios=(3, 2), height_ratios=(1, 3))
@@ -29,10 +43,15 @@ def captioned(samples: np.ndarray, rate: int, captions: dict[str, str], tokens: 
     said = "\n".join(f"{name}: {text}" for name, text in captions.items())
     figure.suptitle(said, x=0.01, y=-0.01, ha="left", va="top", fontsize=11)
 
-    _before_and_after(figure.add_subplot(grid[:, 1]), tokens)
+    _before_and_after(
+        figure.add_subplot(grid[:, 1]),
+        tokens,
+        f"token {place + 1} of the caption of\n{title}, before and after guidance",
+    )
     return figure
 
 
+@_in_style
 def recording(samples: np.ndarray, rate: int, title: str) -> Figure:
     """Waveform and spectrogram of samples, shape (n,), full scale 1, at `rate` Hz."""
     figure = Figure(figsize=(9, 4), layout="constrained")
@@ -53,17 +72,17 @@ def _sound(wave, bands, samples: np.ndarray, rate: int, title: str) -> None:
     bands.set(xlim=(0, len(samples) / rate), xlabel="time (s)", ylabel="frequency (kHz)")
 
 
-def _before_and_after(axes, table: pd.DataFrame) -> None:
+def _before_and_after(axes, table: pd.DataFrame, title: str) -> None:
     rows = np.arange(len(table))
     axes.barh(rows - 0.2, table["before"], height=0.4, color=BEFORE, label="language model alone")
     axes.barh(rows + 0.2, table["after"], height=0.4, color=AFTER, label="guided")
-    axes.set(title="one token", xlabel="probability", yticks=rows)
+    axes.set(title=title, xlabel="probability", yticks=rows)
     axes.set_yticklabels([repr(piece) for piece in table["piece"]])
     axes.invert_yaxis()
-    axes.legend(loc="lower right", frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(loc="lower right")
 
 
+@_in_style
 def measures(table: pd.DataFrame, names: dict[str, str], title: str) -> Figure:
     """Values with 95 % intervals, a panel for each measure and a line for each row; published ones as diamonds.
 
@@ -84,14 +103,32 @@ def measures(table: pd.DataFrame, names: dict[str, str], title: str) -> Figure:
             panel.plot(
                 published, places, "D", color=AFTER, markerfacecolor="none", label="published: other networks and clips"
             )
-            panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), frameon=False, fontsize="small")
+            panel.legend(loc="lower center", bbox_to_anchor=(0.5, 1), fontsize="small")
         panel.set(xlabel=_with_n(name, of), yticks=range(len(rows)), yticklabels=rows)
-        panel.spines[["top", "right"]].set_visible(False)
-    panels[0].invert_yaxis()
-    figure.suptitle(title)
+    panels[0].set_ylim(len(rows) - 0.5, -0.5)
+    _entitle(figure, title)
     return figure
 
 
+def summary(table: pd.DataFrame, by: str, names: dict[str, str], title: str) -> Figure:
+    """As `measures`, of a table as `zscap.evaluation.metrics.summary` returns it.
+
+    Args:
+        by: the column whose values are the lines.
+    """
+    import pandas as pd
+
+    ends = {"value": "", "low": "_low", "high": "_high"}
+    rows = [
+        {"row": line[by], "measure": name, "n": line["clips"], "published": None}
+        | {end: line[name + suffix] for end, suffix in ends.items()}
+        for name in names
+        for line in table.to_dict("records")
+    ]
+    return measures(pd.DataFrame(rows), names, title)
+
+
+@_in_style
 def sweep(table: pd.DataFrame, names: dict[str, str], xlabel: str, title: str) -> Figure:
     """Values with 95 % intervals over a number, a panel for each measure.
 
@@ -104,41 +141,52 @@ def sweep(table: pd.DataFrame, names: dict[str, str], xlabel: str, title: str) -
         of = table[table["measure"] == measure]
         x = of["row"].astype(float)
         panel.plot(x, of["value"], marker="o", color=BEFORE)
-        panel.fill_between(x, of["low"].astype(float), of["high"].astype(float), color=BEFORE, alpha=0.2)
+        panel.fill_between(x, of["low"].astype(float), of["high"].astype(float), color=BEFORE, alpha=0.2, linewidth=0)
         panel.set(xlabel=xlabel, ylabel=_with_n(name, of))
-        panel.spines[["top", "right"]].set_visible(False)
-    figure.suptitle(title)
+        panel.xaxis.set_major_locator(MaxNLocator(6, integer=bool((x == x.round()).all())))
+    _entitle(figure, title)
     return figure
+
+
+def _entitle(figure: Figure, title: str) -> None:
+    figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())))
 
 
 def _with_n(name: str, rows: pd.DataFrame) -> str:
     return name if rows["n"].isna().all() else f"{name} (n = {rows['n'].max():.0f})"
 
 
+@_in_style
 def cost_growth(table: pd.DataFrame) -> Figure:
-    """Seconds over what a caption costs, a panel for each option, both axes logarithmic.
+    """Seconds over what a caption costs, a panel for each option, both axes logarithmic: medians, least and most.
 
     Args:
-        table: data/results/cost_growth.csv, with `option`, `value` and `seconds`.
+        table: data/results/cost_growth.csv, with `option`, `value` and `seconds`, a row for each time that it was
+            measured.
     """
+    times = table.groupby(["option", "value"]).size().min()
+    measured = f"median of {times}, least and most" if times > 1 else "measured once"
     figure = Figure(figsize=(3 * table["option"].nunique(), 2.8), layout="constrained")
     panels = np.atleast_1d(figure.subplots(1, table["option"].nunique()))
     for panel, (option, group) in zip(panels, table.groupby("option", sort=False), strict=True):
-        panel.plot(group["value"], group["seconds"], "o-", color=BEFORE, label="measured once")
-        slope = group["seconds"].iloc[0] / group["value"].iloc[0]
-        panel.plot(group["value"], slope * group["value"], ":", color="grey", label="in proportion")
+        spread = group.groupby("value")["seconds"].agg(["median", "min", "max"]).reset_index()
+        errors = [spread["median"] - spread["min"], spread["max"] - spread["median"]]
+        panel.errorbar(spread["value"], spread["median"], yerr=errors, fmt="o-", color=BEFORE, label=measured)
+        slope = spread["median"].iloc[0] / spread["value"].iloc[0]
+        panel.plot(spread["value"], slope * spread["value"], ":", color="grey", label="in proportion")
         panel.set(xlabel=option, xscale="log", yscale="log")
         panel.set_ylabel("seconds, all clips" if option == "clips" else "seconds a caption")
-        panel.set_xticks(group["value"], [f"{value:g}" for value in group["value"]])
+        panel.set_xticks(spread["value"], [f"{value:g}" for value in spread["value"]])
         low, high = panel.get_ylim()
         ticks = [mantissa * 10.0**power for power in range(-3, 4) for mantissa in (1, 2, 5)]
         panel.set_yticks([tick for tick in ticks if low <= tick <= high])
         panel.minorticks_off()
         panel.yaxis.set_major_formatter("{x:g}")
-    panels[0].legend(fontsize=7)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure
 
 
+@_in_style
 def metric_agreement(table: pd.DataFrame, published: dict[str, float]) -> Figure:
     """How often metrics prefer the caption that people prefer, a panel for each set of judgements.
 
@@ -148,13 +196,14 @@ def metric_agreement(table: pd.DataFrame, published: dict[str, float]) -> Figure
     """
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     order = table.groupby("metric")["agreement"].mean().sort_values().index
+    names = [METRICS.get(metric, metric) for metric in order]
     for panel, (name, rows) in zip(figure.subplots(1, 2, sharey=True), table.groupby("data"), strict=True):
         rows = rows.set_index("metric").loc[order]
         errors = [rows["agreement"] - rows["low"], rows["high"] - rows["agreement"]]
-        panel.errorbar(rows["agreement"], rows.index, xerr=errors, fmt="o", color=BEFORE)
+        panel.errorbar(rows["agreement"], names, xerr=errors, fmt="o", color=BEFORE)
         panel.axvline(published[name], color="0.4", linestyle="--", label="FENSE, published")
-        panel.axvline(0.5, color="0.8", label="guessing")
-        panel.set(xlabel="share of pairs in which people agree", title=f"{name}, {rows['pairs'].min():,} pairs or more")
-        panel.spines[["top", "right"]].set_visible(False)
-        panel.legend(loc="upper left", frameon=False)
+        panel.axvline(0.5, color="0.7", linestyle=":", label="guessing")
+        title = f"{SETS.get(name, name)}: {rows['pairs'].min():,} pairs,\none annotator {rows['pairs'].max():,} votes"
+        panel.set(xlabel="share of pairs in which the metric\nprefers what people prefer", title=title)
+    figure.legend(*panel.get_legend_handles_labels(), loc="outside upper center", ncols=2)
     return figure

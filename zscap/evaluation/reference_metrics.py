@@ -72,6 +72,11 @@ def evaluate(
     Raises:
         InvalidData: no captions, not as many sets of references, or an empty set.
         InvalidOption: an unknown metric.
+
+    Examples:
+        >>> corpus, each = evaluate(["a dog barks"], [["a dog is barking", "one dog"]], ["rouge_l"])
+        >>> round(corpus["rouge_l"], 2), each["rouge_l"].shape
+        (0.56, (1,))
     """
     if len(candidates) != len(mult_references) or not candidates:
         raise InvalidData(

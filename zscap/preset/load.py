@@ -58,6 +58,15 @@ def load(
         UnknownPreset: no such name.
         InvalidOption: an unknown option, an impossible value, or a device that this machine does not have.
         MissingWeights: weights are absent or damaged; the message says how to get them.
+
+    Examples:
+        >>> import zscap
+        >>> captioner = zscap.load("embedded", max_new_tokens=4)
+        >>> captioner("data/soundscapes/dog_bark-3.flac").text
+        'dog barking and a'
+        >>> zscap.load("embedded", beam_sise=3)
+        Traceback (most recent call last):
+        zscap.errors.InvalidOption: unknown option 'beam_sise' of SteeringOptions: did you mean 'beam_size'?
     """
     chosen = about(preset)
     options = chosen.options.override(**changes)
