@@ -13,7 +13,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from zscap.notebooks import run_notebook
+from zscap.notebooks import find, parameters, run_notebook
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOUNDSCAPES = NOTEBOOKS.parent / "data" / "soundscapes"
@@ -102,23 +102,26 @@ def solutions(notebook) -> list[str]:
     ]
 
 
+def run_and_solve(name: str, given: dict, bounds: list[str], folder: Path) -> None:
+    """Run a notebook through `zscap run`'s checks, then its bounds, then the solutions to its exercises."""
+    notebook, known = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4), parameters(find(name))
+    assert all(known[key].default != value for key, value in given.items()), "nbval runs the defaults"
+    more = [f"assert {bound}, {bound!r}" for bound in bounds] + solutions(notebook)
+    assert len(more) > len(bounds)
+    notebook.cells += [nbformat.v4.new_code_cell(code) for code in more]
+    nbformat.write(notebook, folder / f"{name}.ipynb")
+    made = nbformat.read(run_notebook(folder / f"{name}.ipynb", given, folder / "out.ipynb"), 4)
+    assert all(cell.execution_count for cell in made.cells if cell.cell_type == "code" and cell.source.strip())
+
+
 @pytest.mark.parametrize("name", SMOKE)
 def test_another_run_keeps_its_bounds_and_solves_the_exercises(name, tmp_path, monkeypatch):
-    """From another working directory, through `zscap run`, which refuses unknown parameters."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(SOUNDSCAPES.parent / "preferences", tmp_path / "preferences")
     clips = pd.read_csv(SOUNDSCAPES.parent / "soundscapes.csv").drop_duplicates("file").head(3)
-    pd.DataFrame(
-        {"file": [str(SOUNDSCAPES / f"{Path(file).stem}.flac") for file in clips["file"]], "caption": "A sound."}
-    ).to_csv("three.csv")
-    given, bounds = json.loads(json.dumps(SMOKE[name]).replace("FOLDER", str(tmp_path)))
-    notebook = nbformat.read(NOTEBOOKS / f"{name}.ipynb", 4)
-    asserted = [f"assert {bound}, {bound!r}" for bound in bounds]
-    assert solutions(notebook)
-    notebook.cells += [nbformat.v4.new_code_cell(code) for code in [*asserted, *solutions(notebook)]]
-    nbformat.write(notebook, tmp_path / f"{name}.ipynb")
-    made = nbformat.read(run_notebook(tmp_path / f"{name}.ipynb", given, tmp_path / "out.ipynb"), 4)
-    assert all(cell.execution_count for cell in made.cells if cell.cell_type == "code" and cell.source.strip())
+    files = [str(SOUNDSCAPES / f"{Path(file).stem}.flac") for file in clips["file"]]
+    pd.DataFrame({"file": files, "caption": "A sound."}).to_csv("three.csv")
+    run_and_solve(name, *json.loads(json.dumps(SMOKE[name]).replace("FOLDER", str(tmp_path))), tmp_path)
 
 
 def test_a_wrong_recording_says_so(tmp_path):
@@ -170,7 +173,8 @@ def test_small_results_on_rendered_clips(tmp_path):
 
 def test_stored_figures_are_what_is_drawn_from_the_stored_results(tmp_path):
     """The bytes are the same where fonts and versions are; elsewhere the pictures are."""
-    run("09_figures", tmp_path, figures_folder=str(tmp_path / "figures"))
+    bounds = ["len(made) > 20", "set(agreement['data']) == {'audiocaps', 'clotho'}"]
+    run_and_solve("09_figures", {"figures_folder": str(tmp_path / "figures")}, bounds, tmp_path)
     stored = NOTEBOOKS.parent / "figures"
     drawn = {path.relative_to(tmp_path / "figures") for path in tmp_path.glob("figures/**/*.*")}
     assert drawn == {path.relative_to(stored) for path in stored.glob("**/*.*")} - {Path("demo.png")}

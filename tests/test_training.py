@@ -32,6 +32,14 @@ SMOKE = {
         "tower_file": "", "channels": [4, 8, 8], "pairs": 40, "negatives": 60, "steps": 4, "batch": 8,
         "every": 2, "take_every": 8, "test_folds": [4],
     },
+    "95_scenes": {
+        "channels": [4, 8], "pictures": 64, "clips": 64, "pairs": 20, "negatives": 40, "fragments": 60, "steps": 4,
+        "batch": 8, "every": 2, "choose_scenes": 1, "report_scenes": 2, "trials": {}, "results_folder": "",
+    },
+    "96_prefix_captioner": {
+        "encoder_folder": "", "second_language_model": "none", "clips_per_class": 1, "length": 2, "hidden": 16,
+        "steps": 4, "batch": 8, "every": 2, "results_folder": "",
+    },
 }  # fmt: skip
 
 
@@ -205,11 +213,13 @@ def test_recipe_runs_at_a_tiny_size_on_the_repository_alone(name, tmp_path, monk
     source = NOTEBOOKS / f"{name}.ipynb"
     known = papermill.inspect_notebook(source)
     parameters = {**SMOKE[name], "output_folder": str(tmp_path), "threads": 1}
+    monkeypatch.chdir(tmp_path)
     if name.startswith("97"):
         monkeypatch.setitem(tiny.KINDS["llama"][2], "max_position_embeddings", 512)
         tiny.language_model(tmp_path / "writer", "llama")
         parameters["language_model"] = str(tmp_path / "writer")
     assert set(parameters) <= set(known)
     papermill.execute_notebook(source, tmp_path / "out.ipynb", parameters, progress_bar=False)
-    produced = {"90": "model.safetensors", "91": "tower.pt", "97": "tower.pt"}.get(name[:2], "without_4.pt")
+    files = {"90": "model.safetensors", "91": "tower.pt", "95": "scenes.safetensors", "96": "prefix_mapper.safetensors"}
+    produced = (files | {"97": "tower.pt"}).get(name[:2], "without_4.pt")
     assert (tmp_path / produced).stat().st_size > 10_000

@@ -97,7 +97,13 @@ def measures(table: pd.DataFrame, names: dict[str, str], title: str) -> Figure:
         of = table[table["measure"] == measure].set_index("row")
         places = [rows.index(row) for row in of.index]
         low, high = of["low"].fillna(of["value"]), of["high"].fillna(of["value"])
-        panel.errorbar(of["value"], places, xerr=[of["value"] - low, high - of["value"]], fmt="o", color=BEFORE)
+        panel.errorbar(
+            of["value"],
+            places,
+            xerr=[(of["value"] - low).clip(lower=0), (high - of["value"]).clip(lower=0)],
+            fmt="o",
+            color=BEFORE,
+        )
         published = of["published"].astype(float).to_numpy()
         if not np.isnan(published).all():
             panel.plot(
@@ -153,7 +159,8 @@ def _entitle(figure: Figure, title: str) -> None:
 
 
 def _with_n(name: str, rows: pd.DataFrame) -> str:
-    return name if rows["n"].isna().all() else f"{name} (n = {rows['n'].max():.0f})"
+    number = "" if rows["n"].isna().all() else f" (n\xa0=\xa0{rows['n'].max():.0f})"  # not to be broken
+    return textwrap.fill(name + number, 26)
 
 
 @_in_style
