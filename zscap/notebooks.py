@@ -16,6 +16,7 @@ from .files import REPOSITORY
 from .provenance import record
 
 FOLDER = REPOSITORY / "notebooks"
+QUIET = ["--log-level=CRITICAL"]  # a kernel warns of its own socket, which nobody else can reach
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,7 @@ def run_notebook(
     out.parent.mkdir(parents=True, exist_ok=True)
     begun = time.time()
     try:
-        papermill.execute_notebook(notebook, out, values, progress_bar=progress, log_output=False)
+        papermill.execute_notebook(notebook, out, values, progress_bar=progress, extra_arguments=QUIET)
     except papermill.PapermillExecutionError as error:
         raise NotebookFailed(f"{out}: cell {error.exec_count}: {error.ename}: {one_line(str(error.evalue))}") from None
     _record_results(notebook, values, begun)

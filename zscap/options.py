@@ -185,7 +185,7 @@ class SteeringOptions(GuidanceOptions):
     num_iterations: int = _at_least(0, 100, 3, "gradient steps per token; 0 decodes without guidance")
     step_size: float = _positive(0.3, "of a gradient step")
     step_schedule: Literal["constant", "linear"] = _option(
-        "constant", "'linear': the step falls to nothing over the iterations"
+        "constant", "'linear': the step falls to 1/num_iterations of itself"
     )
     gradient_norm_power: float = _at_least(0, 2, 0.9, "a gradient g becomes g / ||g||**power")
     kl_scale: float = _weight(0.2, "weight of KL(guided || unguided) (lambda0)")

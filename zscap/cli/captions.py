@@ -181,9 +181,13 @@ def _described(options: DecodingOptions) -> list[str]:
     """Lines of an option each: name, value, meaning and rule."""
     fields = dataclasses.fields(options)
     settings = [f"  {each.name} = {json.dumps(getattr(options, each.name))}" for each in fields]
-    width = max(map(len, settings)) + 2
+    width = min(max(map(len, settings)), 40) + 2
     layout = {"width": max(shutil.get_terminal_size().columns, width + 40), "subsequent_indent": " " * width}
-    return [
-        textwrap.fill(f"{setting:<{width}}{each.metadata.get('help', '')} ({options.rule(each.name)})", **layout)
-        for each, setting in zip(fields, settings, strict=True)
-    ]
+    lines = []
+    for each, setting in zip(fields, settings, strict=True):
+        if len(setting) > width - 2:  # a prompt would push all meanings out of sight
+            lines.append(setting)
+            setting = ""
+        meaning = f"{each.metadata.get('help', '')} ({options.rule(each.name)})"
+        lines.append(textwrap.fill(f"{setting:<{width}}{meaning}", **layout))
+    return lines

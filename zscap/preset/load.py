@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidData, MissingWeights, UnknownPreset, suggestion
+from ..errors import InvalidData, InvalidOption, MissingWeights, UnknownPreset, suggestion
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
 from .places import PLACES, Part
 
@@ -68,6 +68,11 @@ def load(
         Traceback (most recent call last):
         zscap.errors.InvalidOption: unknown option 'beam_sise' of SteeringOptions: did you mean 'beam_size'?
     """
+    if isinstance(language_model, (str, Path)):
+        raise InvalidOption(
+            f"language_model={str(language_model)!r}: must be a language model, not its name: "
+            "zscap.LanguageModel(model, tokenizer)"
+        )
     chosen = about(preset)
     options = chosen.options.override(**changes)
     if language_model is not None and not any(part.settings.get("tokens") for part in chosen.parts.values()):
