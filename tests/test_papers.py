@@ -149,6 +149,7 @@ def test_the_command_line_lists_tables_and_makes_one(tmp_path, capsys, monkeypat
     smoke = ["--presets", "embedded", "--data", "soundscapes", "--clips", "1", "--out", str(tmp_path)]
     out = said("matcher", *smoke)
     assert "text tower (embedded-proximal, soundscapes)" in out and "no preset for reference" in out
+    assert "(no preset, soundscapes)" in out and "nan" not in out and "n=1" in out
     assert json.loads((tmp_path / "row 1" / "summary.json").read_text())["clips"] == 1
     with pytest.raises(InvalidOption, match="did you mean 'zeraucap'"):
         paper("zerocap", tmp_path)

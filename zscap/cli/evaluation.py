@@ -93,6 +93,7 @@ def paper(
         return
     out = out or Path("runs", "papers", f"{table} {presets}")
     rows = made(table, out, presets=presets, data=data, clips=clips, device=device)
+    rows = rows.astype(object).where(rows.notna(), None)
     for name, group in rows.groupby("row", sort=False):
         typer.echo(f"{name} ({group['preset'].iloc[0] or 'no preset'}, {group['data'].iloc[0]})")
         for line in group.to_dict("records"):
@@ -103,7 +104,7 @@ def paper(
 def _line(row: dict) -> str:
     text = f"{row['measure']:<20}"
     text += f"-      {row['gap']}" if row["gap"] else f"{row['value']:<7.3f}n={row['n']:.0f}"
-    if row["published"] == row["published"] and row["published"] is not None:
+    if row["published"] is not None:
         text += f"  published {row['published']:.3f}" + ("" if row["same_data"] else ", of other data")
     return text
 

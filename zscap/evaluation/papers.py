@@ -150,7 +150,7 @@ def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None)
 
 def _kept(made: pd.DataFrame, out: Path, table: str, asked: dict) -> pd.DataFrame:
     """A table, written with its record."""
-    made["gap"] = [gap and gap.replace(str(Path.home()), "~") for gap in made["gap"]]
+    made["gap"] = made["gap"].map(lambda gap: gap.replace(str(Path.home()), "~"), na_action="ignore")
     made.to_csv(out / "table.csv", index=False, float_format="%.4g")
     given = " ".join(f"--{name} {value}" for name, value in asked.items() if value and value != "cpu")
     record(out / "table.csv", f"zscap paper {table} {given}", {"table": table} | asked)
