@@ -135,7 +135,7 @@ def test_a_rater_clicks_through_the_notebooks_study(runs, tmp_path):
     given = {"rater": "anna", "answers_folder": str(tmp_path), "first": str(runs[0]), "second": str(runs[1])}
     names = {}
     exec(cells[0], names)
-    assert given.keys() == names.keys() - {"__builtins__"}
+    assert names.keys() - {"__builtins__"} >= given.keys()
     names |= given
     for source in cells[1 : next(i for i, source in enumerate(cells) if "ask()\n" in source) + 1]:
         exec(source.replace("%matplotlib inline", ""), names)
