@@ -79,11 +79,6 @@ def test_cells_are_short_and_text_stands_before_code(path):
 
 
 @each(NOTEBOOKS)
-def test_each_parameter_is_explained(path):
-    assert all(parameter.comment for parameter in parameters(path).values())
-
-
-@each(NOTEBOOKS)
 def test_files_and_notebooks_that_the_text_names_are_there(path):
     text = prose(path)
     for name in re.findall(r"\b(\d\d_[a-z_]+)\b", text):

