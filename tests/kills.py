@@ -67,31 +67,24 @@ def written(out: Path) -> bytes:
     return b"".join((out / name).read_bytes() for name in ("captions.jsonl", "scores.csv")) + repr(summary).encode()
 
 
-def lines(rows: Path) -> int:
-    """So many lines has the file, none if it isn't there: a run that begins makes it and takes it away again."""
-    try:
-        return len(rows.read_bytes().splitlines())
-    except FileNotFoundError:
-        return 0
-
-
 def killed(random: Random, folder: Path, out: Path, kills: int, seconds: float) -> int:
     """Kill so many runs; how many of these kills left a file with some of the rows."""
     in_the_midst, rows = 0, out if out.suffix else out / "captions.jsonl"
+    count = lambda: len(rows.read_bytes().splitlines()) if rows.exists() else 0  # noqa: E731
     while kills > 0:
         runs = [_start(folder, out) for _ in range(random.choice((1, 1, 1, 2)))]
         if random.random() < 0.5:
             time.sleep(random.uniform(0, seconds))
         else:  # as soon as there is another row
-            before = lines(rows)
-            while lines(rows) == before and any(run.is_alive() for run in runs):
+            before = count()
+            while count() == before and any(run.is_alive() for run in runs):
                 time.sleep(0.001)
         for run in runs:
             if run.is_alive():
                 os.kill(run.pid, random.choice(SIGNALS))
                 kills -= 1
                 run.join()
-                in_the_midst += 0 < lines(rows) < 12
+                in_the_midst += 0 < count() < 12
             run.join()
     return in_the_midst
 

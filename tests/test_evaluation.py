@@ -117,7 +117,8 @@ def test_summary_can_be_read(table):
 @pytest.mark.parametrize(
     ("caption", "sound", "named"),
     [
-        ("a crow caws.", "rooster", True),
+        ("a crow caws.", "rooster", False),
+        ("a bird is crowing.", "rooster", True),
         ("a crowd of people talk.", "rooster", False),
         ("A dog barks.", "dog_bark", True),
         ("a hot dogma.", "dog_bark", False),

@@ -101,6 +101,16 @@ def test_other_settings_are_refused(tmp_path, suffix):
     assert path.read_bytes() == before
 
 
+def test_of_many_options_only_those_that_differ_are_named(tmp_path):
+    many = SETTINGS | {"options": {"kappa": 0.4, "prompt": "audio of", "beam_size": 1}}
+    with Output(tmp_path / "a.jsonl", many) as output:
+        output.write(GOOD)
+    with pytest.raises(UnwritableOutput) as raised:
+        Output(tmp_path / "a.jsonl", many | {"options": {"kappa": 0.9, "prompt": "audio of", "beam_size": 1}})
+    says = 'made with {"options": {"kappa": 0.4}}; choose another --out for {"options": {"kappa": 0.9}}'
+    assert says in str(raised.value)
+
+
 FOREIGN = [
     '{"my": "only copy"}',
     '{"my": "only',

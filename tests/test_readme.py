@@ -187,6 +187,7 @@ def test_the_table_of_costs_is_that_of_the_file():
             row.size,
             row.against,
             f"{row.whole_caption:.0f}",
+            f"{row.one_at_a_time:.0f}",
             f"{row.matching:.0f}",
             f"{row.over_unavoidable:.1f}",
         ]

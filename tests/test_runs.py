@@ -168,6 +168,9 @@ def test_published_sets_are_read_as_they_unpack(tmp_path):
     assert [clip.name for clip in audiocaps.clips] == ["abc", "def"] and audiocaps.missing == ["ghi"]
     assert audiocaps.clips[0].references == ("A dog, barking", "A dog barks")
     assert read_dataset("clotho", tmp_path).clips[0].references == ("a", "b", "c", "d", "e")
+    captions.unlink()
+    with pytest.raises(InvalidData, match=r"evaluation\.csv: no table can be read .*; Clotho .* unpack"):
+        read_dataset("clotho", tmp_path)
     for folder in ("esc10/rain", "sounds/esc50/cow"):
         (tmp_path / folder).mkdir(parents=True)
         (tmp_path / folder / "1.ogg").write_bytes(audio)

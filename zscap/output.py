@@ -47,6 +47,7 @@ class Output:
         self.header = _csv((*COLUMNS, *settings)) if self.is_table else ""
         self._records: dict[str, str] = {}  # by source, as they stand in the file
         self._failed: set[str] = set()
+        self._is_cut = False
         with self._named():
             self._check(inputs)
         self._lock = FileLock(self._beside("lock"))
@@ -54,11 +55,9 @@ class Output:
             with self._named():
                 self._file.parent.mkdir(parents=True, exist_ok=True)
                 self._acquire()
-                is_new = not self._file.exists()
-                self._file.open("a").close()  # proves that it can be written
-                self._read(inputs)
-                if is_new:
-                    self._file.unlink()
+                if self._file.exists():
+                    self._file.open("a").close()  # proves that it can be written; of a new one, the lock beside it does
+                    self._read(inputs)
         except BaseException:
             self.close()
             raise
@@ -190,9 +189,8 @@ class Output:
         raise UnwritableOutput(f"{self.path}: line {number} is not a caption of zscap; choose another --out")
 
     def _compare(self, row: dict) -> None:
-        other = {name: row[name] for name, value in self.settings.items() if row[name] != value}
+        other, own = _apart({name: row[name] for name in self.settings}, self.settings)
         if other:
-            own = {name: self.settings[name] for name in other}
             raise UnwritableOutput(
                 f"{self.path}: holds captions made with {json.dumps(other)}; choose another --out for {json.dumps(own)}"
             )
@@ -265,6 +263,16 @@ def _cell(value: object) -> str:
 
 def _plain(value: object) -> object:
     return json.loads(json.dumps(value))
+
+
+def _apart(first: dict, second: dict) -> tuple[dict, dict]:
+    """What two dicts differ in, of each its own value; of dicts in them likewise."""
+    ours = {name: value for name, value in first.items() if name not in second or second[name] != value}
+    theirs = {name: value for name, value in second.items() if name not in first or first[name] != value}
+    for name in ours.keys() & theirs.keys():
+        if isinstance(ours[name], dict) and isinstance(theirs[name], dict):
+            ours[name], theirs[name] = _apart(ours[name], theirs[name])
+    return ours, theirs
 
 
 def _rounded(value: float | None) -> float | None:

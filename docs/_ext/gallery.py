@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 ROW = re.compile(r"^\| \[(\w+)\]\(notebooks/\1\.ipynb\) \| (.+?) \| (\d+) \|", re.MULTILINE)
 PARTS = {"Tutorials": "[0-8]", "How the weights were made, and what they reach": "9"}
 WIDTH, HEIGHT = 480, 270
-WIDEST = 3  # times its height; of wider figures the right end is left out
+WIDEST = 4  # times its height; of wider figures the right end is left out
 
 
 def notebooks(readme: str) -> dict[str, tuple[str, int]]:
@@ -33,15 +33,16 @@ def gallery(app: Sphinx) -> str:
     """Markdown with a tile for each notebook; the thumbnails lie beside what else the build keeps."""
     root, folder = Path(app.srcdir), Path(app.doctreedir) / "thumbnails"
     folder.mkdir(parents=True, exist_ok=True)
-    lines = []
+    lines, taken = [], set()  # no figure twice: 09 draws again what other notebooks draw
     for part, first in PARTS.items():
         lines += [f"## {part}", "", ":::{container} gallery", ""]
         for name, (shows, minutes) in notebooks((root / "README.md").read_text(encoding="utf-8")).items():
             if not re.match(first, name):
                 continue
             face = name[:2]
-            if drawn := figures(root / "notebooks" / f"{name}.ipynb"):
+            if drawn := [each for each in figures(root / "notebooks" / f"{name}.ipynb") if each.tobytes() not in taken]:
                 thumbnail = min(drawn, key=lambda image: abs(image.width / image.height - WIDTH / HEIGHT))
+                taken.add(thumbnail.tobytes())
                 thumbnail = thumbnail.crop((0, 0, min(thumbnail.width, WIDEST * thumbnail.height), thumbnail.height))
                 thumbnail.thumbnail((WIDTH, HEIGHT))
                 thumbnail.save(folder / f"{name}.png")

@@ -101,7 +101,10 @@ def read_dataset(name: str | Path, folder: str | Path | None = None) -> Dataset:
     if str(name).lower().endswith(".csv"):
         dataset = _found(str(name), _own(Path(name)))
     elif name in DATASETS:
-        dataset = _found(str(name), DATASETS[name](Path(folder or data_folder())))
+        try:
+            dataset = _found(str(name), DATASETS[name](Path(folder or data_folder())))
+        except InvalidData as error:  # its table isn't there, or is another
+            raise InvalidData(f"{error}; {MANUAL[name]}" if name in MANUAL else str(error)) from None
     else:
         known = ", ".join(DATASETS)
         raise InvalidData(f"data {str(name)!r}: give a .csv with the columns file and caption, or one of {known}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, ScalarFormatter
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -152,13 +152,37 @@ def sweep(table: pd.DataFrame, names: dict[str, str], xlabel: str, title: str) -
     return figure
 
 
+@_in_style
+def training(history: pd.DataFrame, names: dict[str, str], ylabel: str, title: str, yscale: str = "linear") -> Figure:
+    """The loss of a training and what it reached on held-out data, over its steps.
+
+    Args:
+        history: as `zscap.classifiers.training.fit` returns it.
+        names: its columns, and what the legend calls them.
+    """
+    figure = Figure(figsize=(10, 3.4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(history["step"], history["loss"], color="0.3")
+    left.set(xlabel="step", ylabel="training loss")
+    for (column, name), marker in zip(names.items(), "osD^vXP", strict=False):
+        right.plot(history["step"], history[column], marker=marker, markersize=4, label=name)
+    right.set(xlabel="step", ylabel=ylabel, yscale=yscale)
+    if yscale == "log":  # 200, not 2 x 10^2
+        right.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        right.yaxis.set_major_formatter(ScalarFormatter())
+        right.minorticks_off()
+    right.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    _entitle(figure, title)
+    return figure
+
+
 def _entitle(figure: Figure, title: str) -> None:
     figure.suptitle(textwrap.fill(title, int(11 * figure.get_figwidth())))
 
 
 def _with_n(name: str, rows: pd.DataFrame) -> str:
     number = "" if rows["n"].isna().all() else f" (n\xa0=\xa0{rows['n'].max():.0f})"  # not to be broken
-    return textwrap.fill(name + number, 26)
+    return textwrap.fill(name + number, 22)
 
 
 @_in_style

@@ -118,7 +118,7 @@ def _without(folder: str | Path, fold: int | str, notebook: str, parameters: str
             f"{file} isn't there, and the encoder that ships learnt from fold {fold}: run notebook {number} with "
             f"papermill notebooks/{notebook}.ipynb runs/{number}.ipynb {parameters}"
         )
-    return torch.load(file, weights_only=True)
+    return torch.load(file, weights_only=True, map_location="cpu")
 
 
 def _first(paths: dict[str, Iterable[Path]], clips_per_class: int, empty: str) -> pd.DataFrame:

@@ -35,7 +35,8 @@ class Proposal:
     Attributes:
         language_model: for guidance that runs it again.
         state: the rows.
-        logits, log_p: Tensors, shape = (rows, vocabulary), of the language model alone.
+        logits: Tensor, shape = (rows, vocabulary), of the language model alone.
+        log_p: their log-probabilities.
         cache: keys and values of all of the rows' tokens.
         possible: bool Tensor, shape = (rows, vocabulary), the tokens that may be chosen at all.
         scorer: of the candidates' texts.
