@@ -2,6 +2,8 @@
 
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -67,15 +69,25 @@ def test_exercises_have_solutions(path):
     assert "```python" in solved
 
 
-@each(TUTORIALS)
-def test_cells_are_short_and_text_stands_before_code(path):
+@each(NOTEBOOKS)
+def test_cells_are_short(path):
     code = [cell["text"] for cell in cells(path, "code") if "parameters" not in cell["metadata"].get("tags", [])]
     assert max(len(text.splitlines()) for text in code) <= 15
+
+
+@each(TUTORIALS)
+def test_text_stands_before_code(path):
     kinds = [
         "parameters" if "parameters" in cell["metadata"].get("tags", []) else cell["cell_type"]
         for cell in json.loads(path.read_text(encoding="utf-8"))["cells"]
     ]
     assert "code code code code" not in " ".join(kinds)
+
+
+def test_no_name_is_unknown_or_imported_for_nothing():
+    command = [sys.executable, "-m", "ruff", "check", "--isolated", "--select", "F", "--output-format", "concise"]
+    done = subprocess.run([*command, FOLDER], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 @each(NOTEBOOKS)
