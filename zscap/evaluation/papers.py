@@ -116,7 +116,7 @@ def readable(table: pd.DataFrame, measures: Sequence[str] | None = None, digits:
         >>> import pandas as pd
         >>> table = pd.read_csv("data/results/papers/audibility-embedded.csv")
         >>> readable(table, ["hit"]).loc["matcher", "hit"]
-        '0.95 (0.83 to 0.99)'
+        '0.90 (0.77 to 0.96)'
     """
     there = table[table["value"].notna()].astype({"low": float, "high": float})
     texts = map(with_interval, there["value"], there["low"], there["high"], repeat(digits))
