@@ -29,11 +29,12 @@ def paper_tables(app: Sphinx) -> str:
 
 def _made(name: str, family: str, table: pd.DataFrame) -> list[str]:
     """What a family of presets has for a table: values, figure, and what is missing."""
-    gaps = table[table["gap"].notna()]
-    if table["value"].isna().all():
+    gaps, there = table[table["gap"].notna()], table[table["value"].notna()]
+    if there.empty:
         return [f"Not made: {'; '.join(map(_reason, gaps['gap'].unique()))}.", ""]
     lines = [f"{table['n'].max():.0f} clips of {table['data'].iloc[0]}.", "", *_markdown(readable(table, digits=3))]
-    lines += [f"![{name} by the presets {family}](/figures/papers/{name}-{family}.svg)", ""]
+    if there["row"].nunique() > 1:  # else notebook 09 draws none
+        lines += [f"![{name} by the presets {family}](/figures/papers/{name}-{family}.svg)", ""]
     for reason, missing in gaps.groupby("gap", sort=False):
         of = "row" if missing["measure"].nunique() == table["measure"].nunique() else "measure"
         lines += [f"- Without {', '.join(map(_name, missing[of].unique()))}: {_reason(reason)}.", ""]
