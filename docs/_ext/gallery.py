@@ -13,7 +13,7 @@ from sphinx.application import Sphinx
 ROW = re.compile(r"^\| \[(\w+)\]\(notebooks/\1\.ipynb\) \| (.+?) \| (\d+) \|", re.MULTILINE)
 PARTS = {"Tutorials": "[0-8]", "How the weights were made, and what they reach": "9"}
 WIDTH, HEIGHT = 480, 270
-WIDEST = 4  # times its height; of wider figures the right end is left out
+WIDEST = 5  # times its height; of wider figures the right end is left out
 
 
 def notebooks(readme: str) -> dict[str, tuple[str, int]]:
