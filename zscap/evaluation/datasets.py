@@ -98,19 +98,20 @@ def read_dataset(name: str | Path, folder: str | Path | None = None) -> Dataset:
         >>> len(clips), clips[0].name, clips[0].references[0]
         (64, 'dog_bark-1.flac', 'A large dog barks twice')
     """
+    hint = MANUAL.get(str(name), "see data/README.md")
     if str(name).lower().endswith(".csv"):
         dataset = _found(str(name), _own(Path(name)))
     elif name in DATASETS:
         try:
             dataset = _found(str(name), DATASETS[name](Path(folder or data_folder())))
         except InvalidData as error:  # its table isn't there, or is another
-            raise InvalidData(f"{error}; {MANUAL[name]}" if name in MANUAL else str(error)) from None
+            raise InvalidData(f"{error}; {hint}") from None
     else:
         known = ", ".join(DATASETS)
         raise InvalidData(f"data {str(name)!r}: give a .csv with the columns file and caption, or one of {known}")
     if not dataset.clips:
         why = f"{len(dataset.missing)} recordings are listed and none is there" if dataset.missing else "nothing found"
-        raise InvalidData(f"data {dataset.name!r}: {why}; {MANUAL.get(dataset.name, 'see data/README.md')}")
+        raise InvalidData(f"data {dataset.name!r}: {why}; {hint}")
     return dataset
 
 

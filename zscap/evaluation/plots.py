@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import textwrap
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 import matplotlib.style
@@ -164,7 +165,7 @@ def training(history: pd.DataFrame, names: dict[str, str], ylabel: str, title: s
     left, right = figure.subplots(1, 2)
     left.plot(history["step"], history["loss"], color="0.3")
     left.set(xlabel="step", ylabel="training loss")
-    for (column, name), marker in zip(names.items(), "osD^vXP", strict=False):
+    for (column, name), marker in zip(names.items(), cycle("osD^vXP"), strict=False):
         right.plot(history["step"], history[column], marker=marker, markersize=4, label=name)
     right.set(xlabel="step", ylabel=ylabel, yscale=yscale)
     if yscale == "log":  # 200, not 2 x 10^2
