@@ -9,7 +9,7 @@ from pathlib import Path
 import soundfile
 
 import zscap
-from zscap.evaluation import plots
+from studies import plots
 
 HERE = Path(__file__).parent
 FIGURE = HERE / "runs" / "demo.png"

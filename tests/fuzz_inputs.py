@@ -36,12 +36,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import zscap
-from zscap import cli, output
+from studies.audibility import load_audibility, read_sentences
+from studies.pairs import Endpoint, read_pairs
+from zscap import cli
 from zscap.caption import Caption
-from zscap.classifiers.sentences import Endpoint, read_pairs
-from zscap.data import labelled_texts, load_audibility, read_sentences
+from zscap.classifiers.texts import labelled_texts
 from zscap.errors import UnreadableSource, ZscapError
-from zscap.files import ASSETS
+from zscap.files.packed import output
+from zscap.folders import ASSETS
 from zscap.keywords import Keywords, read_keywords
 from zscap.matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
 from zscap.matchers.scenes import SceneMatcher

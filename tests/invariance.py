@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
 
-from zscap.provenance import record
+from studies.provenance import record
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data" / "results" / "invariance.csv"

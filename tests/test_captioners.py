@@ -16,8 +16,8 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 import zscap
-from zscap.language_models.captioners import EncoderDecoderModel, captioner_model
-from zscap.language_models.causal import State
+from zscap.captioners.loading import EncoderDecoderModel, captioner_model
+from zscap.language_model import State
 
 PROMPT = "a sound of"
 TEXTS = [

@@ -19,11 +19,12 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import zscap
-from zscap.classifiers.writers import LocalModel
+from studies.writers import LocalModel
+from zscap.captioners.loading import load_speech_captioner
 from zscap.errors import MissingWeights, ZscapError
 from zscap.evaluation.judges import Fluency
-from zscap.files import ASSETS, check_finite
-from zscap.language_models.captioners import load_speech_captioner
+from zscap.files.packed import check_finite
+from zscap.folders import ASSETS
 from zscap.matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
 
 

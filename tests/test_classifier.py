@@ -29,9 +29,8 @@ from transformers import (
 )
 
 import zscap
+from studies.phrases import PHRASES, tense_sentences
 from zscap import EmbeddingClassifier, TextClassifier, WeightedClassifiers
-from zscap.data import tense_sentences
-from zscap.data.phrases import PHRASES
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
 from zscap.matchers import EmbeddedMatcher
 

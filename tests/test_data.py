@@ -8,9 +8,13 @@ import threading
 import pandas as pd
 import pytest
 
-from zscap import data, files
-from zscap.data import datasets, sentences
+from studies import audibility
+from studies import audibility as sentences
+from zscap.classifiers import texts
 from zscap.errors import InvalidData, InvalidOption
+from zscap.files import packed as files
+from zscap.preset import downloads
+from zscap.preset import downloads as datasets
 
 TINY = datasets.Dataset(url="", files={"audible.txt": 3, "notAudible.txt": 2}, note="a test")
 
@@ -39,16 +43,16 @@ def server(tmp_path, monkeypatch):
 
 def test_fetch_then_load(server, tmp_path, monkeypatch, capsys):
     url, _, handler = server
-    folder = data.fetch("audibility", tmp_path, base_url=url)
+    folder = downloads.fetch("audibility", tmp_path, base_url=url)
     assert folder == tmp_path / "audibility"
     assert "a test" in capsys.readouterr().err
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
-    table = data.load_audibility("published")
+    table = audibility.load_audibility("published")
     assert table.sentence.tolist() == ["A dog barks.", "Rain falls loudly.", "A dog sleeps."]
     assert table.audible.tolist() == [True, True, False]
 
     asked = len(handler.asked)
-    data.fetch("audibility", tmp_path, base_url=url)
+    downloads.fetch("audibility", tmp_path, base_url=url)
     assert len(handler.asked) == asked  # what is there isn't downloaded again
 
 
@@ -56,7 +60,7 @@ def test_fetch_names_both_counts_when_they_differ(server, tmp_path):
     url, folder, _ = server
     (folder / "notAudible.txt").write_text("A dog sleeps.\n")
     with pytest.raises(InvalidData, match="has 1 sentences instead of 2"):
-        data.fetch("audibility", tmp_path, base_url=url)
+        downloads.fetch("audibility", tmp_path, base_url=url)
 
 
 def test_fetch_of_what_is_no_text_is_told(server, tmp_path):
@@ -64,7 +68,7 @@ def test_fetch_of_what_is_no_text_is_told(server, tmp_path):
     (tmp_path / "audibility").mkdir()
     (tmp_path / "audibility" / "audible.txt").write_bytes(b"\xff\xfe\n")
     with pytest.raises(InvalidData, match=r"audible\.txt is damaged .*utf-8.*: delete it and fetch audibility again"):
-        data.fetch("audibility", tmp_path, base_url=url)
+        downloads.fetch("audibility", tmp_path, base_url=url)
     assert not handler.asked
 
 
@@ -75,7 +79,7 @@ def test_fetch_replaces_a_file_of_another_checksum(server, tmp_path, monkeypatch
     monkeypatch.setitem(datasets.DATASETS, "tables", datasets.Dataset(url="", files=files, note=""))
     (tmp_path / "tables").mkdir()
     (tmp_path / "tables" / "table.csv").write_bytes(b"wrong\n")
-    assert (data.fetch("tables", tmp_path, base_url=url) / "table.csv").read_bytes() == b"caf\xe9\n"
+    assert (downloads.fetch("tables", tmp_path, base_url=url) / "table.csv").read_bytes() == b"caf\xe9\n"
 
 
 def test_a_download_that_was_cut_off_never_counts_as_there(tmp_path, monkeypatch):
@@ -93,7 +97,7 @@ def test_a_download_that_was_cut_off_never_counts_as_there(tmp_path, monkeypatch
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), CutsOff) as httpd:
         threading.Thread(target=httpd.serve_forever, daemon=True).start()
         with pytest.raises(InvalidData, match="can't be downloaded"):
-            data.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{httpd.server_port}")
+            downloads.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{httpd.server_port}")
         httpd.shutdown()
     assert not (tmp_path / "audibility" / "audible.txt").exists()
 
@@ -103,13 +107,13 @@ def test_unreachable_server_is_one_line(tmp_path):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with pytest.raises(InvalidData, match="can't be downloaded") as error:
-        data.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{port}")
+        downloads.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{port}")
     assert "\n" not in str(error.value)
 
 
 def test_unknown_data_set_lists_the_known_ones():
     with pytest.raises(InvalidOption, match="'audibilty' is unknown: choose one of audibility"):
-        data.fetch("audibilty")
+        downloads.fetch("audibilty")
 
 
 def test_data_folder_is_the_variable_or_the_cache(monkeypatch, tmp_path):
@@ -122,11 +126,11 @@ def test_data_folder_is_the_variable_or_the_cache(monkeypatch, tmp_path):
 def test_missing_published_set_says_how_to_get_it(monkeypatch, tmp_path):
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
     with pytest.raises(InvalidData, match="zscap fetch audibility"):
-        data.load_audibility("published")
+        audibility.load_audibility("published")
     (tmp_path / "audibility").mkdir()
     (tmp_path / "audibility" / "audible.txt").write_bytes(b"\xff\n")
     with pytest.raises(InvalidData, match=r"audible\.txt is damaged .*: delete it"):
-        data.load_audibility("published")
+        audibility.load_audibility("published")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +140,7 @@ def test_missing_published_set_says_how_to_get_it(monkeypatch, tmp_path):
 def test_a_table_that_is_none(tmp_path, content, message):
     (tmp_path / "own.csv").write_text(content)
     with pytest.raises(InvalidData, match=message):
-        data.load_audibility(tmp_path / "own.csv")
+        audibility.load_audibility(tmp_path / "own.csv")
 
 
 @pytest.mark.parametrize("name", ["", "own.csv.gz", "own.csv.zip", "own.csv.xz", "x" * 5000, "/proc/self/mem"])
@@ -144,25 +148,25 @@ def test_what_cannot_be_read_as_a_table_is_told(tmp_path, name):
     for packed in ("gz", "zip", "xz"):
         (tmp_path / f"own.csv.{packed}").write_bytes(b"sentence,audible\na,1\n")
     with pytest.raises(InvalidData, match="isn't there" if len(name) > 255 else "is no csv file") as error:
-        data.load_audibility(tmp_path / name)
+        audibility.load_audibility(tmp_path / name)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("source", [None, 3, [("A dog barks.", 1)], pd.Series(["A dog barks."])])
 def test_what_is_no_table_at_all_is_told(source):
     with pytest.raises(InvalidData, match=f"of type {type(source).__name__}: give a table"):
-        data.labelled_texts(source)
+        texts.labelled_texts(source)
 
 
 def test_a_row_that_is_a_table_is_told_on_one_line():
     with pytest.raises(InvalidData, match="label 1 or 0") as error:
-        data.labelled_texts(pd.DataFrame({"text": ["a"], "label": [pd.DataFrame({"a": range(9)})]}))
+        texts.labelled_texts(pd.DataFrame({"text": ["a"], "label": [pd.DataFrame({"a": range(9)})]}))
     assert "\n" not in str(error.value)
 
 
 def test_a_table_of_both_kinds_of_columns_has_each_once(tmp_path):
     (tmp_path / "own.csv").write_text("text,label,sentence\nA dog barks.,1,x\n")
-    assert data.load_audibility(tmp_path / "own.csv").to_dict("records") == [
+    assert audibility.load_audibility(tmp_path / "own.csv").to_dict("records") == [
         {"sentence": "A dog barks.", "audible": True}
     ]
 
@@ -174,14 +178,14 @@ def test_near_duplicates_and_pairs_are_never_split():
             "pair": [i // 4 for i in range(200)],
         }
     )
-    group = data.near_duplicates(["The bell rings loudly.", "A bell rings loudly", "A truck is parked."])
+    group = audibility.near_duplicates(["The bell rings loudly.", "A bell rings loudly", "A truck is parked."])
     assert group[0] == group[1] != group[2]
-    parts = data.split(table, seed=1)
+    parts = audibility.split(table, seed=1)
     assert parts.groupby(table.pair).nunique().eq(1).all()
     assert parts.value_counts(normalize=True).to_dict() == pytest.approx(
         {"train": 0.70, "validation": 0.15, "test": 0.15}, abs=0.03
     )
-    assert not parts.equals(data.split(table, seed=2))
+    assert not parts.equals(audibility.split(table, seed=2))
 
 
 @pytest.mark.parametrize(
@@ -206,7 +210,7 @@ def test_sentences_are_read_from_whatever_is_there(tmp_path):
         "audiocap_id,youtube_id,start_time,caption\n1,x,0,A dog barks loudly\n2,x,0,Hum\n"
     )
     (text / "clotho_train.json").write_text(json.dumps([{"captions": ["Rain falls on a roof", "It is raining hard."]}]))
-    read = data.read_sentences(tmp_path)
+    read = audibility.read_sentences(tmp_path)
     assert read["source"].value_counts().to_dict() == {"flickr": 200, "clotho": 2, "audiocaps": 1}
     flickr = read[read["source"] == "flickr"]
     assert flickr["held_out"].sum() == 10 and not flickr["audio"].any()  # two images whole
@@ -215,24 +219,24 @@ def test_sentences_are_read_from_whatever_is_there(tmp_path):
 
 
 def test_sentences_of_the_audibility_set_or_else_our_own(tmp_path):
-    own = data.read_sentences(tmp_path, files.REPOSITORY)
+    own = audibility.read_sentences(tmp_path, files.REPOSITORY)
     assert set(own["source"]) == {"own"} and own["audio"].any() and not own["audio"].all()
     (tmp_path / "audibility").mkdir()
     (tmp_path / "audibility" / "notAudible.txt").write_text("\nA dog sleeps.\n")
-    published = data.read_sentences(tmp_path, files.REPOSITORY)
+    published = audibility.read_sentences(tmp_path, files.REPOSITORY)
     assert published.values.tolist() == [["a dog sleeps.", "notaudible", False, False]]
 
 
 def test_sentences_without_pairs_are_read(tmp_path):
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "audibility.csv").write_text("sentence,audible\nA dog barks.,1\n")
-    assert data.read_sentences(None, tmp_path).values.tolist() == [["a dog barks.", "own", True, False]]
+    assert audibility.read_sentences(None, tmp_path).values.tolist() == [["a dog barks.", "own", True, False]]
 
 
 def test_no_sentences_are_told(tmp_path):
     for folder in (None, tmp_path, tmp_path / "nowhere", __file__, "x" * 5000):
         with pytest.raises(InvalidData, match=r"no sentences in .*: fetch a data set"):
-            data.read_sentences(folder)
+            audibility.read_sentences(folder)
 
 
 @pytest.mark.parametrize(
@@ -258,24 +262,24 @@ def test_a_file_that_is_not_what_its_name_says_is_told(tmp_path, file, content):
     (tmp_path / file).parent.mkdir()
     (tmp_path / file).mkdir() if content is None else (tmp_path / file).write_bytes(content)
     with pytest.raises(InvalidData, match=f"{file} can't be read") as error:
-        data.read_sentences(tmp_path)
+        audibility.read_sentences(tmp_path)
     assert "\n" not in str(error.value)
 
 
 def test_both_kinds_of_columns_are_labelled_texts():
     ours = pd.DataFrame({"sentence": ["A dog barks.", "A dog sits."], "audible": [1, 0]})
-    read = data.labelled_texts(ours)
+    read = texts.labelled_texts(ours)
     assert read.text.tolist() == ours.sentence.tolist()
     assert read.label.tolist() == [True, False]
-    assert data.labelled_texts(read.assign(sentence="untouched")).text.tolist() == ours.sentence.tolist()
+    assert texts.labelled_texts(read.assign(sentence="untouched")).text.tolist() == ours.sentence.tolist()
 
 
 def test_what_cannot_be_split_is_refused():
     for table in (pd.DataFrame({"sentence": []}), pd.DataFrame({"text": ["A dog barks."]})):
         with pytest.raises(InvalidData, match="give sentences"):
-            data.split(table)
-    assert len(data.split(pd.DataFrame({"sentence": ["the", "the", "and"]}))) == 3  # stop words alone
-    assert data.near_duplicates(["the", "the", "and"]).tolist() == [0, 0, 1]
+            audibility.split(table)
+    assert len(audibility.split(pd.DataFrame({"sentence": ["the", "the", "and"]}))) == 3  # stop words alone
+    assert audibility.near_duplicates(["the", "the", "and"]).tolist() == [0, 0, 1]
 
 
 def test_captions_of_classes_name_them():

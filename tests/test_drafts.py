@@ -5,8 +5,8 @@ import tiny
 import torch
 
 import zscap
+from studies.refining import refine
 from zscap.caption import rank
-from zscap.ranking import refine
 from zscap.search import BeamSearch, Task
 
 SOURCES = [f"clip {number}" for number in range(5)]

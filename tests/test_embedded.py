@@ -14,9 +14,9 @@ from transformers import AutoTokenizer
 
 import zscap
 import zscap.matchers
-from zscap.data import CLASS_PHRASES
+from studies.phrases import CLASS_PHRASES
 from zscap.errors import MissingWeights, UnreadableSource
-from zscap.files import write_packed
+from zscap.files.packed import write_packed
 from zscap.matchers import tower
 from zscap.matchers.embedded import AudioEncoder, EmbeddedMatcher, TextTower
 from zscap.matchers.trees import trees

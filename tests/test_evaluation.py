@@ -8,13 +8,15 @@ import pytest
 import tiny
 import torch
 
+from studies.audibility import read_sentences
+from studies.auditing import shortcuts
+from studies.recordings import esc10, hold_out, judged, rendered
+from studies.tables import expected_calibration_error, readable, summary
 from zscap.caption import Caption
-from zscap.data import read_sentences, shortcuts
 from zscap.errors import InvalidData, InvalidOption, MissingWeights
-from zscap.evaluation.judges import AudibilityJudge, Fluency, judged
-from zscap.evaluation.metrics import bootstrap_interval, expected_calibration_error, interval, readable, summary
+from zscap.evaluation.intervals import bootstrap_interval, interval
+from zscap.evaluation.judges import AudibilityJudge, Fluency
 from zscap.evaluation.naming import NAMES, names_sound
-from zscap.evaluation.recordings import esc10, hold_out, rendered
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data" / "results"
@@ -261,7 +263,7 @@ def test_stored_shares_of_scenes_have_wilsons_interval():
 def test_captioning_needs_nothing_of_figures_and_statistics():
     """`import zscap` and zscap.evaluation's modules for captions leave seaborn, matplotlib and scikit-learn alone."""
     code = """
-import sys, zscap, zscap.evaluation.naming, zscap.evaluation.recordings
+import sys, zscap, zscap.evaluation.naming, studies.recordings
 print(*({"seaborn", "matplotlib", "sklearn", "scipy"} & sys.modules.keys()))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

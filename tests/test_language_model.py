@@ -14,7 +14,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 import zscap
-from zscap.language_models.causal import State
+from zscap.language_model import State
 
 
 @pytest.fixture(scope="module", params=sorted(tiny.KINDS))
@@ -207,7 +207,7 @@ def test_a_pickle_is_not_run(tmp_path):
 
 
 def test_only_a_model_that_is_read_needs_the_slow_half_of_transformers():
-    code = "import sys, zscap.language_models.causal; print('transformers.modeling_utils' in sys.modules)"
+    code = "import sys, zscap.captioners.causal; print('transformers.modeling_utils' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout.strip() == "False"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from zscap.notebooks import FOLDER, checked, find, parameters
+from studies.runner import FOLDER, checked, find, parameters
 
 ROOT = FOLDER.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")

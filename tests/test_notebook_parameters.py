@@ -7,9 +7,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from studies.runner import FOLDER, checked, find, parameters, run_notebook
 from zscap import cli
 from zscap.errors import InvalidOption, NotebookFailed
-from zscap.notebooks import FOLDER, checked, find, parameters, run_notebook
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 
@@ -117,7 +117,7 @@ def test_the_command_takes_values_in_every_way(small, tmp_path, monkeypatch, cap
         return stopped.value.code, captured.out + captured.err
 
     seen = []
-    monkeypatch.setattr("zscap.notebooks.run_notebook", lambda name, given, out, progress: seen.append(given))
+    monkeypatch.setattr("studies.runner.run_notebook", lambda name, given, out, progress: seen.append(given))
     (tmp_path / "given.yaml").write_text("count: 4\nway: slow\n")
     assert (
         said(small, "-p", "count", "5", "-p", "clips=[rain-1]", "-p", "way", "fast", "-f", tmp_path / "given.yaml")[0]

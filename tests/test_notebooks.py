@@ -13,7 +13,7 @@ import papermill
 import pytest
 from PIL import Image
 
-from zscap.notebooks import find, parameters, run_notebook
+from studies.runner import find, parameters, run_notebook
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOUNDSCAPES = NOTEBOOKS.parent / "data" / "soundscapes"

@@ -14,7 +14,7 @@ import pytest
 
 from zscap.caption import Caption
 from zscap.errors import UnreadableSource, UnwritableOutput
-from zscap.output import COLUMNS, Output
+from zscap.files.output import COLUMNS, Output
 
 SETTINGS = {"preset": "p", "options": {"keywords": ("a", "b")}, "keywords": None, "device": "cpu"}
 GOOD = Caption("a.wav", "audio of", 'a "dog",\nbarks', " a dog barks", (1, 2), 0.1234567, None, -1.5)
@@ -201,7 +201,7 @@ def test_two_runs_at_once(tmp_path, suffix):
     code = f"""
 import sys
 from pathlib import Path
-from zscap.output import COLUMNS, Output
+from zscap.files.output import COLUMNS, Output
 with Output(Path({str(other)!r}), {SETTINGS}):
     print("locked", flush=True)
     sys.stdin.read()

@@ -7,14 +7,16 @@ import sys
 import pandas as pd
 import pytest
 
+from studies.papers import PUBLISHED, paper, papers
+from studies.runner import checked, find, run_notebook
 from zscap import cli
 from zscap.errors import InvalidOption
-from zscap.evaluation import measures, reference_metrics, run
-from zscap.evaluation.measures import NEEDS_NO_REFERENCES
-from zscap.evaluation.papers import PUBLISHED, paper, papers
-from zscap.evaluation.reference_metrics import METRICS
-from zscap.files import REPOSITORY
-from zscap.notebooks import checked, find, run_notebook
+from zscap.evaluation import metrics as reference_metrics
+from zscap.evaluation import reference_free as measures
+from zscap.evaluation import run
+from zscap.evaluation.metrics import METRICS
+from zscap.evaluation.reference_free import NEEDS_NO_REFERENCES
+from zscap.folders import REPOSITORY
 from zscap.preset.load import about, presets
 
 KNOWN = papers()
@@ -53,7 +55,7 @@ def test_the_map_names_what_there_is():
 @pytest.mark.parametrize("table", DECODED)
 def test_each_table_is_made_at_smoke_size(table, family, tmp_path, monkeypatch):
     few = {"max_new_tokens": 2, "num_candidates": 4}
-    monkeypatch.setattr("zscap.evaluation.papers.run", lambda *given, **changes: run(*given, **changes | few))
+    monkeypatch.setattr("studies.papers.run", lambda *given, **changes: run(*given, **changes | few))
     made = paper(table, tmp_path, presets=family, data="soundscapes", clips=1)
     entry = KNOWN["tables"][table]
     assert list(dict.fromkeys(made["row"])) == [row["name"] for row in entry["rows"]]
@@ -93,7 +95,7 @@ def test_tables_of_networks_trained_anew_are_made_at_smoke_size(tmp_path, monkey
         for file in tmp_path.glob("first/*.csv"):
             shutil.copy(file, given["results_folder"])
 
-    monkeypatch.setattr("zscap.evaluation.papers.run_notebook", once)
+    monkeypatch.setattr("studies.papers.run_notebook", once)
     made = paper("classifier-quality", tmp_path / "first", presets="embedded", clips=2)
     rows = ["no classifier 0.0", "share of the sentences 1.0", "wrong labels 0.4", "first words balanced 1.0"]
     assert list(dict.fromkeys(made["row"])) == rows and set(made["measure"]) == {
@@ -130,7 +132,7 @@ def test_published_values_stand_beside_and_are_compared_on_the_same_data_only(tm
     found = {
         name: {"value": 0.281, "low": 0.2, "high": 0.3, "n": 975} for name in KNOWN["tables"]["zeraucap"]["metrics"]
     }
-    monkeypatch.setattr("zscap.evaluation.papers.run", lambda *given, **changes: {"measures": found})
+    monkeypatch.setattr("studies.papers.run", lambda *given, **changes: {"measures": found})
     made = paper("zeraucap", tmp_path).set_index(["row", "measure"])
     best = made.loc["keywords and MAGIC"]
     assert best.loc["cider_d", "published"] == pytest.approx(0.281, abs=0.02) and best.loc["cider_d", "same_data"]

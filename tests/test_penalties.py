@@ -8,7 +8,7 @@ import zscap
 from zscap import SteeringOptions
 from zscap.guidance import words
 from zscap.guidance.penalties import penalised
-from zscap.language_models.causal import State
+from zscap.language_model import State
 
 LOGITS = torch.tensor([[2.0, -2.0, 1.0, -1.0, 4.0, 0.5], [1.0, 1.0, -1.0, 2.0, -4.0, 0.5]])
 END = 4

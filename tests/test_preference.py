@@ -8,16 +8,9 @@ import pytest
 from ipywidgets import Button
 from ipywidgets.widgets.widget import _instances
 
+from studies.preference import QUESTIONS, Study, agreement_of_raters, agreement_with_measures, preference, read_answers
 from zscap.errors import InvalidData
 from zscap.evaluation import run
-from zscap.evaluation.preference import (
-    QUESTIONS,
-    Study,
-    agreement_of_raters,
-    agreement_with_measures,
-    preference,
-    read_answers,
-)
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "10_preference_study.ipynb"
 

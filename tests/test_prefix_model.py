@@ -8,8 +8,8 @@ import torch
 from transformers import DynamicCache
 
 import zscap
-from zscap.files import write_packed
-from zscap.language_models.prefix import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
+from zscap.captioners.prefix import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
+from zscap.files.packed import write_packed
 from zscap.matchers import EmbeddedMatcher
 
 ASSETS = Path(zscap.__file__).parent / "assets"

@@ -20,9 +20,9 @@ import pytest
 from safetensors.numpy import save
 
 import zscap
-from zscap import files
+from zscap.files import packed as files
 from zscap.preset import load as presets
-from zscap.preset import places
+from zscap.preset import weights as places
 
 TABLE = tomllib.loads(presets.PRESETS.read_text())
 

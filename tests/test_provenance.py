@@ -9,9 +9,9 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from zscap.files import ASSETS, REPOSITORY
-from zscap.notebooks import run_notebook
-from zscap.provenance import record, sidecar
+from studies.provenance import record, sidecar
+from studies.runner import run_notebook
+from zscap.folders import ASSETS, REPOSITORY
 
 RESULTS = REPOSITORY / "data" / "results"
 

@@ -12,8 +12,8 @@ import pandas as pd
 import papermill
 import pytest
 
-from zscap.evaluation.metrics import interval
-from zscap.notebooks import parameters
+from studies.runner import parameters
+from zscap.evaluation.intervals import interval
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()

@@ -10,11 +10,12 @@ from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
+from studies.agreement import agreement, read_judgements
 from zscap.errors import InvalidData, InvalidOption
-from zscap.evaluation import METRICS, evaluate, reference_metrics
-from zscap.evaluation.agreement import agreement, read_judgements
-from zscap.evaluation.measures import distinct, stutters
-from zscap.evaluation.reference_metrics import Gap, Texts
+from zscap.evaluation import METRICS, evaluate
+from zscap.evaluation import metrics as reference_metrics
+from zscap.evaluation.metrics import Gap, Texts
+from zscap.evaluation.reference_free import distinct, stutters
 from zscap.evaluation.tokens import tokenised, tokenizer_name
 
 JAVA = pytest.mark.skipif(shutil.which("java") is None, reason="needs a Java runtime")

@@ -19,7 +19,8 @@ QUICK = {"preset": "embedded-proximal", "max_new_tokens": 4, "num_candidates": 1
 @pytest.fixture(autouse=True)
 def no_foreign_data(monkeypatch, tmp_path):
     """Judge, second language model and METEOR are named gaps without data, fetched weights and Java."""
-    from zscap.evaluation import measures, reference_metrics
+    from zscap.evaluation import metrics as reference_metrics
+    from zscap.evaluation import reference_free as measures
 
     monkeypatch.setattr(reference_metrics.shutil, "which", lambda name: None)  # METEOR's program takes seconds to start
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path / "no data"))

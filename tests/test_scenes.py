@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 import zscap
 from zscap.errors import MissingWeights, UnreadableSource
-from zscap.files import write_packed
+from zscap.files.packed import write_packed
 from zscap.matchers.embedded import EmbeddedMatcher
 from zscap.matchers.scenes import SceneEncoder, SceneMatcher, as_tensor
 from zscap.sources import read_frames

@@ -15,10 +15,11 @@ import tiny
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GPT2Config, GPT2LMHeadModel
 
+from studies.audibility import load_audibility
+from studies.auditing import audit, shortcuts
+from studies.pairs import PROMPTS, Endpoint, LocalModel, generate, read_pairs, read_prompt
 from zscap import EmbeddingClassifier
-from zscap.classifiers.sentences import PROMPTS, Endpoint, LocalModel, generate, read_pairs, read_prompt
 from zscap.classifiers.training import fit
-from zscap.data import audit, load_audibility, shortcuts
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
 
 PROMPT = "Write pairs about $topic:\n"

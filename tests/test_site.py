@@ -16,8 +16,8 @@ import pytest
 import typer
 
 import zscap
+from studies.papers import papers
 from zscap.cli import app
-from zscap.evaluation.papers import papers
 
 ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))

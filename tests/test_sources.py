@@ -16,17 +16,8 @@ from PIL import Image
 
 import zscap
 from zscap.errors import UnreadableSource
-from zscap.sources import (
-    find_sources,
-    is_visual,
-    read_audio,
-    read_frames,
-    read_image,
-    read_video,
-    sound,
-    source_name,
-    vision,
-)
+from zscap.roles import source_name
+from zscap.sources import find_sources, is_visual, read_audio, read_frames, read_image, read_video, sound, vision
 
 RATE = 22_050
 

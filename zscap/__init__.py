@@ -15,17 +15,17 @@ from .errors import (
 # Imported when they are first asked for, because torch and transformers take seconds.
 _LATE = {
     "Caption": "caption",
-    "Captioner": "captioner",
+    "Captioner": "decoding",
     "EmbeddingClassifier": "classifiers.embedding",
-    "LanguageModel": "language_models.causal",
+    "LanguageModel": "language_model",
     "MagicOptions": "options",
-    "PrefixLanguageModel": "language_models.prefix",
+    "PrefixLanguageModel": "captioners.prefix",
     "ProximalOptions": "options",
     "SteeringOptions": "options",
     "Step": "caption",
     "TextClassifier": "classifiers.text",
     "WeightedClassifiers": "classifiers.weighted",
-    "captioner_model": "language_models.captioners",
+    "captioner_model": "captioners.loading",
     "load": "preset.load",
     "presets": "preset.load",
 }

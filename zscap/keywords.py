@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from .errors import InvalidData
-from .files import ASSETS, data_folder
+from .folders import ASSETS, data_folder
 from .options import DecodingOptions
 from .roles import Matcher, finite
 

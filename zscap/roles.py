@@ -1,16 +1,20 @@
-"""What networks are to each other: any object with these methods will do. Tensors come in rows of one per item."""
+"""What networks and sources are to each other: any object with these methods will do; one row of a Tensor an item."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from .errors import MissingWeights
 
 if TYPE_CHECKING:
+    import numpy as np
+    from PIL import Image
     from torch import Tensor
 
-    from .sources import Source
+# A recording, an image, or a video, each as a path or in memory: samples with their rate, a picture, frames.
+Source: TypeAlias = "str | Path | tuple[np.ndarray, int] | Image.Image | tuple[Image.Image, ...]"
 
 NO_NUMBERS = "the {} gives a number that is not finite; get its weights again, or in low precision take float32"
 
@@ -43,6 +47,28 @@ class Writer(Protocol):
     name: str  # of the model, kept beside what it wrote
 
     def __call__(self, prompt: str, seed: int) -> str: ...
+
+
+def source_name(source: Source) -> str:
+    """What messages and tables call a source: its path, or the shape of its samples or pixels."""
+    if isinstance(source, (str, Path)):
+        return str(source)
+    if is_image(source):
+        return getattr(source, "filename", "") or f"image of {source.width} x {source.height} pixels"
+    if isinstance(source, tuple) and source and all(map(is_image, source)):
+        return f"video of {len(source)} frames"
+    if isinstance(source, tuple) and len(source) == 2:
+        try:
+            rate = f"{float(source[1]):g}"
+        except (TypeError, ValueError, OverflowError):
+            rate = "?"
+        return f"array of shape {getattr(source[0], 'shape', '?')} at {rate} Hz"
+    return f"{type(source).__name__} given as a source"
+
+
+def is_image(source: object) -> bool:
+    """Whether a source is a picture in memory, told without importing a library of pictures."""
+    return all(hasattr(source, name) for name in ("width", "height", "convert"))
 
 
 def finite(values: Tensor, network: str, name: str) -> Tensor:

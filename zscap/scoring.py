@@ -12,7 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from .language_models.causal import LanguageModel
+from .language_model import LanguageModel
 from .options import DecodingOptions
 from .roles import Classifier, Matcher, finite
 

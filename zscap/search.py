@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .errors import ZscapError
-from .language_models.causal import Cache, State
+from .language_model import Cache, State
 
 
 @dataclass(frozen=True, eq=False)

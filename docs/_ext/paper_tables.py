@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from sphinx.application import Sphinx
 
-from zscap.evaluation.papers import NAMES, papers, readable
+from studies.papers import NAMES, papers, readable
 
 FAMILIES = ("embedded", "small")
 

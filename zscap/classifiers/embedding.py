@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..errors import InvalidData
-from ..files import read_packed, write_packed, writing
+from ..files.packed import read_packed, write_packed, writing
 from ..roles import TextEncoder
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class EmbeddingClassifier:
 
         Examples:
             >>> import zscap
-            >>> from zscap.data import tense_sentences
+            >>> from studies.phrases import tense_sentences
             >>> table = tense_sentences(pairs=100)
             >>> encoder = zscap.load("embedded").matcher
             >>> present = zscap.EmbeddingClassifier.train(table[table.part == "train"], encoder=encoder, steps=60)

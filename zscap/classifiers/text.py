@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..checkpoints import WHOLE, fetched, read_checkpoint
 from ..errors import InvalidOption, MissingWeights
-from ..files import check_finite, reading, writing
+from ..files.packed import check_finite, reading, writing
+from ..files.pretrained import WHOLE, fetched, read_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,7 +98,7 @@ class TextClassifier:
 
         Args:
             positive, negative: sentences with and without the wanted property, or one table of both, as of
-                `zscap.data.labelled_texts`.
+                `zscap.classifiers.texts.labelled_texts`.
             validation: the same, of other sentences; None puts aside a random seventh of each class, which tells less
                 where sentences resemble each other.
             model: hub id or folder of any pretrained network that transformers can put a classification head on

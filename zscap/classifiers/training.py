@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..data.sentences import labelled_texts, normalised
 from ..errors import InvalidData, InvalidOption
-from ..files import writing
+from ..files.packed import writing
+from .texts import labelled_texts, normalised
 
 Sentences = Sequence[str]
-Table = pd.DataFrame | str | Path  # see `zscap.data.labelled_texts`
+Table = pd.DataFrame | str | Path  # see `zscap.classifiers.texts.labelled_texts`
 LEARNING_RATES = 1e-12, 100.0  # the least and the greatest
 
 

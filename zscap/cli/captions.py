@@ -19,7 +19,7 @@ from ..options import DecodingOptions
 from .common import BatchSize, Changes, Device, Preset, Report, ScoringDtype, app, change, complain
 
 if TYPE_CHECKING:
-    from ..captioner import Captioner
+    from ..decoding import Captioner
 
 
 @app.command()
@@ -53,7 +53,7 @@ def caption(
 
     from tqdm import tqdm
 
-    from ..output import Output
+    from ..files.output import Output
     from ..sources import find_sources
 
     found = find_sources(paths, chosen.takes)
@@ -154,11 +154,11 @@ def fetch(
     ] = False,
 ) -> None:
     """Download a data set, or what a preset needs from the model hub."""
-    from .. import data
+    from ..preset import downloads
     from ..preset.load import fetch as fetch_weights
 
-    if name in (*data.DATASETS, *data.MANUAL):
-        typer.echo(data.fetch(name))  # which checks in any case
+    if name in (*downloads.DATASETS, *downloads.MANUAL):
+        typer.echo(downloads.fetch(name))  # which checks in any case
     else:
         fetch_weights(name, check=check, say=typer.echo)
 

@@ -84,8 +84,8 @@ def paper(
     device: Device = "cpu",
 ) -> None:
     """Make a table of a paper, by the authors' networks or others, with the published values beside."""
-    from ..evaluation.papers import paper as made
-    from ..evaluation.papers import papers
+    from studies.papers import paper as made
+    from studies.papers import papers
 
     if table is None:
         for name, entry in papers()["tables"].items():

@@ -24,7 +24,7 @@ def run_one(
     explain: Annotated[bool, typer.Option("--parameters", help="List its parameters, and run nothing.")] = False,
 ) -> None:
     """Execute a notebook, after its parameters were checked."""
-    from ..notebooks import FOLDER, find, parameters, run_notebook
+    from studies.runner import FOLDER, find, parameters, run_notebook
 
     if notebook is None:
         for path in sorted(FOLDER.glob("*.ipynb")):

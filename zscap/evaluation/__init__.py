@@ -4,9 +4,9 @@ from importlib import import_module
 
 # Imported when they are first asked for, because pandas takes seconds.
 _LATE = {
-    "METRICS": "reference_metrics",
+    "METRICS": "metrics",
     "compare": "comparison",
-    "evaluate": "reference_metrics",
+    "evaluate": "metrics",
     "merge": "runs",
     "read_dataset": "datasets",
     "run": "runs",

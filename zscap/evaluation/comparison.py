@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidData
-from .metrics import bootstrap_interval
+from .intervals import bootstrap_interval
 from .runs import read_scores, read_summary
 
 if TYPE_CHECKING:

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ..data.datasets import MANUAL
 from ..errors import InvalidData, suggestion
-from ..files import REPOSITORY, data_folder
+from ..folders import REPOSITORY, data_folder
+from ..preset.downloads import MANUAL
 
 PUBLISHED = REPOSITORY / "data" / "published_results.csv"  # what papers report on some of the sets
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")

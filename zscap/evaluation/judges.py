@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..caption import Caption
-from ..checkpoints import read_checkpoint
 from ..errors import InvalidData, MissingWeights
-from .naming import names_sound
+from ..files.pretrained import read_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +21,7 @@ class AudibilityJudge:
     """Word and word-pair counts (tf-idf) and logistic regression: does a text describe a sound?"""
 
     pipeline: Pipeline
-    sources: tuple[str, ...]  # what it learnt from, as `zscap.data.read_sentences` names them
+    sources: tuple[str, ...]  # what it learnt from, as `zscap.evaluation.corpora.read_corpora` names them
     accuracy: float  # on the held-out sentences
     tested_on: int  # how many these are
 
@@ -32,8 +30,8 @@ class AudibilityJudge:
         """Train on captions of sounds (AudioCaps, Clotho) against captions of photographs (Flickr8k).
 
         Args:
-            sentences: what `zscap.data.read_sentences` returns. Those that the audibility classifier learnt from are
-                left out, unless the project's own are all there is: then the judge is no independent one.
+            sentences: what `read_corpora` returns. Those that the audibility classifier learnt from are left out,
+                unless the project's own are all there is: then the judge is no independent one.
 
         Raises:
             InvalidData: no sentences of both kinds.
@@ -88,32 +86,3 @@ class Fluency:
         with torch.no_grad():
             log_p = self.model(ids, attention_mask=torch.ones_like(ids)).logits[0, :-1].log_softmax(-1)
         return log_p.gather(1, ids[0, 1:, None]).mean().item()
-
-
-def judged(
-    captions: Sequence[Caption],
-    sounds: Sequence[str],
-    judge: AudibilityJudge | None = None,
-    fluency: Fluency | None = None,
-) -> pd.DataFrame:
-    """What is asked of each caption, a row each.
-
-    Args:
-        captions: of recordings of one sound each.
-        sounds: these sounds, classes of ESC-10.
-
-    Returns:
-        DataFrame with `clip` (file name), `sound`, `caption`, the captioner's own `matching`, `classifier` and
-        `log_likelihood`, `hit` (does it name its sound), `judge` and `fluency`: NaN without a network that says it.
-    """
-    import pandas as pd
-
-    texts = [caption.text for caption in captions]
-    table = pd.DataFrame({"clip": [Path(caption.source).name for caption in captions], "sound": list(sounds)})
-    table["caption"] = texts
-    for measure in ("matching", "classifier", "log_likelihood"):
-        table[measure] = pd.Series([getattr(caption, measure) for caption in captions], dtype=float)
-    table["hit"] = [names_sound(text, sound) for text, sound in zip(texts, sounds, strict=True)]
-    table["judge"] = judge.probability(texts) if judge else float("nan")
-    table["fluency"] = [fluency(text) if fluency else float("nan") for text in texts]
-    return table

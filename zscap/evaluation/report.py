@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UnreadableSource
+from ..files.output import write_whole
 from ..options import GuidanceOptions, MagicOptions
-from ..output import write_whole
 from ..sources import read_audio
 from .datasets import PUBLISHED, Clip
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..captioner import Captioner
+    from ..decoding import Captioner
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 RATE = 16_000  # Hz, of what is played
@@ -31,7 +31,7 @@ PICTURE = 240, 80  # pixels
 
 def unguided(captioner: Captioner, clips: Sequence[Clip]) -> list[str | None]:
     """What the language model alone writes about each clip; None of a clip that cannot be read."""
-    from ..language_models.causal import LanguageModel
+    from ..language_model import LanguageModel
 
     options = captioner.options
     changes = {"classifier_scale": 0.0, "num_keywords": 0, "num_drafts": 1}

@@ -10,11 +10,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from studies.provenance import installed_version
+
 from ..caption import Caption
 from ..errors import InvalidData, one_line
-from ..output import COLUMNS, Output, write_whole
+from ..files.output import COLUMNS, Output, write_whole
 from ..preset.load import Preset, about, load
-from ..provenance import installed_version
 from .datasets import Dataset, read_dataset
 
 if TYPE_CHECKING:
@@ -156,7 +157,7 @@ def _rows(folder: Path) -> dict[str, dict]:
 def _measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
     import pandas as pd
 
-    from .measures import measured
+    from .reference_free import measured
 
     rows = _rows(out)
     clips = dataset.clips

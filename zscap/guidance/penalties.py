@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from ..language_models.causal import State
+from ..language_model import State
 from ..options import GuidanceOptions
 from .proposal import Proposal
 from .words import repeated

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from ..language_models.causal import Cache, LanguageModel, State
+from ..language_model import Cache, LanguageModel, State
 from ..scoring import CandidateScorer
 
 

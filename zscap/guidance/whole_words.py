@@ -11,8 +11,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..files import ASSETS
-from ..language_models.causal import LanguageModel
+from ..folders import ASSETS
+from ..language_model import LanguageModel
 from ..options import GuidanceOptions
 from ..scoring import Remembered, Scorer
 from .proposal import Proposal

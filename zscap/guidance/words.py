@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor
 
-from ..language_models.causal import LanguageModel
+from ..language_model import LanguageModel
 
 WORD = re.compile(r"[^\W\d_]{3,}")
 ENDINGS = "ings", "ing", "ed", "es", "s", "y", "e"  # of English, the longest first

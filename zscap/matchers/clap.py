@@ -24,7 +24,7 @@ from .parts import FromCheckpoint, windows
 if TYPE_CHECKING:
     from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
-    from ..sources import Source
+    from ..roles import Source
 
 MAX_WINDOWS = 12  # of a recording; one longer than two minutes is sampled evenly
 BATCH = 128  # texts

@@ -18,7 +18,7 @@ from .trees import trees
 if TYPE_CHECKING:
     from transformers import CLIPImageProcessorPil, CLIPModel, PreTrainedTokenizerBase
 
-    from ..sources import Source
+    from ..roles import Source
 
 MAX_FRAMES = 8  # of a video
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from tokenizers import pre_tokenizers
 from transformers import CLIPTokenizer, PreTrainedTokenizerBase
 
-from ..files import reading
+from ..files.packed import reading
 
 MERGES_FILE = "bpe_simple_vocab_16e6.txt.gz"
 MERGES_URL = f"https://github.com/openai/CLIP/raw/main/clip/{MERGES_FILE}"

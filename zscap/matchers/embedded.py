@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad, relu
 from transformers.audio_utils import mel_filter_bank
 
-from ..files import check_finite, read_packed, reading
+from ..files.packed import check_finite, read_packed, reading
 from ..sources import read_audio
 from .parts import ByParts, windows
 from .tower import TextTower, TowerTexts, read_tokenizer
@@ -24,7 +24,7 @@ from .tower import TextTower, TowerTexts, read_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-    from ..sources import Source
+    from ..roles import Source
 
 RATE = 32_000  # Hz
 WINDOW = 5 * RATE  # samples of one window

@@ -22,8 +22,9 @@ from torch.nn.functional import linear, normalize, pad, scaled_dot_product_atten
 from transformers.audio_utils import mel_filter_bank
 
 from ..errors import InvalidData, InvalidOption, MissingWeights
-from ..files import check_finite, reading
-from ..sources import is_video_file, is_visual, read_audio, read_frames, source_name
+from ..files.packed import check_finite, reading
+from ..roles import source_name
+from ..sources import is_video_file, is_visual, read_audio, read_frames
 from .clip_tokenizer import MERGES_FILE, clean, read_merges, token_ids
 from .parts import ByParts
 from .trees import trees
@@ -31,7 +32,7 @@ from .trees import trees
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..sources import Source
+    from ..roles import Source
 
 CHECKPOINT_URL = "https://dl.fbaipublicfiles.com/imagebind/imagebind_huge.pth"
 

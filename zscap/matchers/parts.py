@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from ..checkpoints import read_checkpoint
-from ..files import check_finite, reading
+from ..files.packed import check_finite, reading
+from ..files.pretrained import read_checkpoint
 
 if TYPE_CHECKING:
-    from ..sources import Source
+    from ..roles import Source
 
 
 class ByParts:

@@ -15,14 +15,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
-from ..files import read_packed
+from ..files.packed import read_packed
 from ..sources import read_frames
 from .embedded import EmbeddedMatcher, convolution
 
 if TYPE_CHECKING:
     from PIL import Image
 
-    from ..sources import Source
+    from ..roles import Source
 
 SIDE = 64  # pixels, width and height of a frame as the encoder sees it
 FRAMES = 8  # of a video, evenly spaced from its first to its last

@@ -15,14 +15,13 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize, pad
 from transformers.audio_utils import mel_filter_bank
 
-from ..files import check_finite, read_packed, reading
+from ..files.packed import check_finite, read_packed, reading
 from ..sources import read_audio
 from .parts import ByParts, windows
 from .tower import TextTower, TowerTexts, read_tokenizer
 
 if TYPE_CHECKING:
-    from ..roles import TextEncoder
-    from ..sources import Source
+    from ..roles import Source, TextEncoder
 
 RATE = 16_000  # Hz
 FRAME, HOP = 400, 160  # samples: 25 ms every 10 ms

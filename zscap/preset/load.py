@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, InvalidOption, MissingWeights, UnknownPreset, suggestion
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
-from .places import PLACES, Part
+from .weights import PLACES, Part
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from ..captioner import Captioner
-    from ..language_models.causal import LanguageModel
+    from ..decoding import Captioner
+    from ..language_model import LanguageModel
 
 # torch and transformers take seconds to import, and what is missing should be said at once: they are imported late.
 

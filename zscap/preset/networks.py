@@ -8,18 +8,18 @@ from collections.abc import Callable, Iterable
 import torch
 from transformers.utils import logging as transformers_logging
 
-from ..captioner import Captioner
+from ..decoding import Captioner
 from ..errors import InvalidData, InvalidOption, suggestion
-from ..language_models.causal import LanguageModel
+from ..language_model import LanguageModel
 from ..options import DecodingOptions
-from .places import Part
+from .weights import Part
 
 # How each network is read: `load(path, device=, dtype=)`, and revision= where its place has one. By name, since only
 # what a preset has should be imported.
 NETWORKS: dict[str, str | Callable] = {
-    "causal": "zscap.language_models.causal:LanguageModel.load",
-    "prefix": "zscap.language_models.prefix:PrefixLanguageModel.load",
-    "speech": "zscap.language_models.captioners:load_speech_captioner",
+    "causal": "zscap.language_model:LanguageModel.load",
+    "prefix": "zscap.captioners.prefix:PrefixLanguageModel.load",
+    "speech": "zscap.captioners.loading:load_speech_captioner",
     "embedded": "zscap.matchers.embedded:EmbeddedMatcher.load",
     "small": "zscap.matchers.small:SmallMatcher.load",
     "sentence": "zscap.matchers.sentence:SentenceEncoder.load",

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from ..files import checksum_of, has_checksum
+from ..files.packed import checksum_of, has_checksum
 
 CHECKSUMS = "checksums.json"  # of all files beside it; written last
 

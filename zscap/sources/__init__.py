@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ..errors import UnreadableSource
-from .common import SUFFIXES, Source, is_video_file, is_visual, source_name
+from ..roles import Source, source_name
+from .common import SUFFIXES, is_video_file, is_visual
 from .sound import has_sound, read_audio
 from .vision import read_frames, read_image, read_video
 

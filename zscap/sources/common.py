@@ -8,17 +8,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from threading import Lock
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
 from ..errors import UnreadableSource, ZscapError
+from ..roles import Source
 
 if TYPE_CHECKING:
     from av.container import InputContainer
 
-Source: TypeAlias = "str | Path | tuple[np.ndarray, int] | Image.Image | tuple[Image.Image, ...]"
 
 SUFFIXES = {
     "audio": (
@@ -37,21 +36,6 @@ CONTAINERS = (
     *("mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpeg", "mpegvideo", "mpegts", "m4v", "h264", "hevc", "ivf"),
     *("wav", "w64", "aiff", "au", "caf", "flac", "ogg", "mp3", "aac", "asf", "ac3", "amr", "voc", "wv", "ape", "flv"),
 )
-
-
-def source_name(source: Source) -> str:
-    """What messages and tables call a source: its path, or the shape of its samples or pixels."""
-    if isinstance(source, Image.Image):
-        return getattr(source, "filename", "") or f"image of {source.width} x {source.height} pixels"
-    if are_frames(source):
-        return f"video of {len(source)} frames"
-    if isinstance(source, tuple) and len(source) == 2:
-        try:
-            rate = f"{float(source[1]):g}"
-        except (TypeError, ValueError, OverflowError):
-            rate = "?"
-        return f"array of shape {getattr(source[0], 'shape', '?')} at {rate} Hz"
-    return str(source) if isinstance(source, (str, Path)) else f"{type(source).__name__} given as a source"
 
 
 def is_visual(source: Source) -> bool:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from ..errors import UnreadableSource
-from .common import Source, are_frames, check_file, open_media, reading_source, silent, source_name
+from ..roles import Source, source_name
+from .common import are_frames, check_file, open_media, reading_source, silent
 
 if TYPE_CHECKING:
     import av

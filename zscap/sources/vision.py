@@ -13,7 +13,8 @@ import numpy as np
 from PIL import Image, ImageOps
 
 from ..errors import UnreadableSource
-from .common import Source, are_frames, check_file, is_video_file, open_media, reading_source, silent, source_name
+from ..roles import Source, source_name
+from .common import are_frames, check_file, is_video_file, open_media, reading_source, silent
 
 if TYPE_CHECKING:
     import av

@@ -1,0 +1,1 @@
+"""What the notebooks, `make` and `zscap run` use beside the package: studies, tables of papers, figures, recipes."""
