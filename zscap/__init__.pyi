@@ -2,7 +2,7 @@
 
 from .caption import Caption as Caption, Step as Step
 from .captioners.prefix import PrefixLanguageModel as PrefixLanguageModel
-from .captioners.transformers import captioner_model as captioner_model
+from .captioners.conditional import captioner_model as captioner_model
 from .classifiers.embedding import EmbeddingClassifier as EmbeddingClassifier
 from .classifiers.text import TextClassifier as TextClassifier
 from .classifiers.weighted import WeightedClassifiers as WeightedClassifiers
