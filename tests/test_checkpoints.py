@@ -20,7 +20,7 @@ from safetensors.torch import load_file, save_file
 
 import zscap
 from studies.writers import LocalModel
-from zscap.captioners.loading import load_speech_captioner
+from zscap.captioners.conditional import load_speech_captioner
 from zscap.errors import MissingWeights, ZscapError
 from zscap.evaluation.judges import Fluency
 from zscap.files.packed import check_finite
