@@ -35,7 +35,7 @@ MERGES = 48_894  # CLIP takes so many of the file's 262,144
 NODES = 512  # of a tree of texts: the tower is wide, and more rows at once use a processor better
 
 RATE = 16_000  # Hz
-CLIP, FRAME = 2 * RATE, 400  # samples
+CLIP = 2 * RATE  # samples of one clip
 MEL_BINS, FRAMES = 128, 196  # the official 204 frames have 8 at the end that no patch reaches
 KERNEL, STRIDE = 16, 10  # mel bins, and frames, of a patch and between patches
 AUDIO_MEAN, AUDIO_DEVIATION = -4.268, 9.138  # of the log-mel values it was trained on
@@ -184,7 +184,6 @@ class ImageBind(ByParts):
 
     def encode_parts(self, source: Source) -> Tensor:
         samples = read_audio(source, RATE, channel=0)
-        samples = np.pad(samples, (0, max(0, FRAME - len(samples))))
         spectrograms = self.audio.spectrograms(clips(samples), sampling_rate=RATE, return_tensors="pt").input_values
         # One by one: of several at once torch's attention takes more than twice the time.
         return torch.cat([self.audio(clip) for clip in spectrograms.mT[:, None].split(1)])

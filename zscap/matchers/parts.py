@@ -90,7 +90,7 @@ class FromCheckpoint:
         parts = read_checkpoint(path, *cls.classes, revision=revision, device=device, dtype=dtype)
         with reading(cls.__name__, path, "give a folder with files of one and the same checkpoint"):
             made = cls(*parts)
-            if len(made.tokenizer) > made.model.get_input_embeddings().num_embeddings:
+            if len(made.tokenizer) > made.model.config.get_text_config().vocab_size:
                 raise ValueError("its tokenizer is another network's")
             check_finite({"a text": made.encode_text(["a word"])})
             if cls.example is not None:
