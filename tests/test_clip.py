@@ -1,6 +1,5 @@
 import shutil
 
-import av
 import numpy as np
 import pytest
 import tiny
@@ -9,7 +8,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
-from zscap.errors import MissingWeights, UnreadableSource
+from zscap.errors import MissingWeights
 from zscap.matchers import CLIP, clip
 
 SIDE = 32
@@ -106,19 +105,11 @@ def test_an_image_gives_what_transformers_gives(matcher, tmp_path):
     torch.testing.assert_close(matcher.encode_source([tmp_path / "a.png"])[0], together[0])
 
 
-def test_a_video_is_the_mean_of_its_frames(matcher, tmp_path):
-    colours = [(0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255), (255, 255, 255)]
-    frames = tuple(Image.new("RGB", (64, 48), colour) for colour in colours)
-    with av.open(str(tmp_path / "a.mp4"), "w") as container:
-        stream = container.add_stream("libx264", rate=5, options={"crf": "1"})
-        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv444p"
-        for frame in frames:
-            container.mux(stream.encode(av.VideoFrame.from_image(frame)))
-        container.mux(stream.encode())
-    film, from_file = matcher.encode_source([frames, tmp_path / "a.mp4"])
+def test_a_video_is_the_mean_of_its_frames(matcher):
+    frames = tuple(Image.new("RGB", (64, 48), colour) for colour in ("black", "red", "lime", "blue", "white"))
+    (film,) = matcher.encode_source([frames])
     parts = matcher.encode_source(list(frames))
     torch.testing.assert_close(film, torch.nn.functional.normalize(parts.mean(0), dim=0), **EMBEDDING_1E5)
-    torch.testing.assert_close(from_file, film, atol=0.05, rtol=0)
     assert (parts - film).abs().amax(-1).min() > 0.1
 
 
@@ -127,17 +118,6 @@ def test_of_a_long_video_few_frames_are_seen(matcher):
     (film,) = matcher.encode_source([frames])
     torch.testing.assert_close(film, matcher.encode_source([frames[::2]])[0])
     assert len(frames[::2]) == clip.MAX_FRAMES
-
-
-def test_what_cannot_be_seen_is_named(matcher, tmp_path):
-    (tmp_path / "a.wav").write_bytes(b"RIFF")
-    for source, says in (
-        (tmp_path / "a.wav", r"a\.wav: not readable as an image"),
-        (tmp_path / "b.mp4", r"b\.mp4: no such file"),
-        ((np.zeros(100, np.float32), 16_000), r"array of shape \(100,\) at 16000 Hz: not a source of an image"),
-    ):
-        with pytest.raises(UnreadableSource, match=says):
-            matcher.encode_source([source])
 
 
 # Checkpoints
@@ -174,12 +154,9 @@ def test_weights_that_are_not_there_are_named(folder, tmp_path):
     ("file", "damage"),
     [
         ("config.json", lambda text: text[: len(text) // 2]),
-        ("config.json", lambda text: "[1]"),
         ("config.json", lambda text: "{}"),
-        ("config.json", lambda text: text.replace('"hidden_size": 32', '"hidden_size": "wide"')),
         ("config.json", lambda text: text.replace('"num_attention_heads": 2', '"num_attention_heads": 0')),
         ("config.json", lambda text: text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 1000000000')),
-        ("config.json", lambda text: text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 1000000')),
         ("config.json", lambda text: text.replace('"intermediate_size": 64', '"intermediate_size": 1000000')),
         ("tokenizer.json", lambda text: text[: len(text) // 2]),
         ("preprocessor_config.json", lambda text: text[: len(text) // 2]),
