@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from tokenizers import pre_tokenizers
 from torch import Tensor, nn
-from torch.nn.functional import normalize
+from torch.nn.functional import linear, normalize, scaled_dot_product_attention
 from transformers import ASTFeatureExtractor, CLIPTokenizer
 
 from ..files.packed import check_finite, reading
@@ -52,11 +52,20 @@ class Block(nn.Module):
         self.attn = nn.MultiheadAttention(width, heads, add_bias_kv=bias_kv, batch_first=True)
         self.mlp = nn.Sequential(OrderedDict(fc1=nn.Linear(width, hidden), act=nn.GELU(), fc2=nn.Linear(hidden, width)))
 
-    def forward(self, hidden: Tensor, hides: Tensor | None = None) -> Tensor:
-        query = self.norm_1(hidden)
-        key = query.view_as(query)  # another object: torch's own path for self-attention takes twice as long
-        hidden = hidden + self.attn(query, key, key, attn_mask=hides, need_weights=False)[0]
+    def forward(self, hidden: Tensor, mask: Tensor | None = None) -> Tensor:
+        hidden = hidden + self.attend(self.norm_1(hidden), mask)
         return hidden + self.mlp(self.norm_2(hidden))
+
+    def attend(self, hidden: Tensor, mask: Tensor | None) -> Tensor:
+        """What `attn` computes; by itself it takes two to three times as long, on a CPU at least."""
+        attn = self.attn
+        query, key, value = linear(hidden, attn.in_proj_weight, attn.in_proj_bias).chunk(3, dim=-1)
+        if attn.bias_k is not None:
+            key = torch.cat([key, attn.bias_k.expand(len(key), -1, -1)], dim=1)
+            value = torch.cat([value, attn.bias_v.expand(len(value), -1, -1)], dim=1)
+        split = (part.unflatten(-1, (attn.num_heads, -1)).transpose(1, 2) for part in (query, key, value))
+        mixed = scaled_dot_product_attention(*split, attn_mask=mask)
+        return attn.out_proj(mixed.transpose(1, 2).flatten(-2))
 
 
 class ImageBindText(nn.Module):
@@ -88,15 +97,16 @@ class ImageBindText(nn.Module):
         nn.init.normal_(self.token_embedding.weight, std=0.02)
 
     def forward(self, tokens: Tensor, positions: Tensor, ancestors: Tensor, ends: Tensor) -> Tensor:
-        """Embed the texts that end at given nodes of one tree of tokens; the arguments are what `trees` yields.
+        """Embed the texts that end at given nodes of trees of tokens; the arguments are what `trees` yields.
 
         Returns:
-            Tensor, shape = (1, n, dimensions), of unit norm, float32.
+            Tensor, shape = (trees, n, dimensions), of unit norm, float32.
         """
         hidden = self.token_embedding(tokens) + self.pos_embed[0, positions]
         for block in self.blocks:
-            hidden = block(hidden, ~ancestors[0])
-        return normalize(self.head(hidden[:, ends[0]]).float(), dim=-1)
+            hidden = block(hidden, ancestors[:, None])
+        last = hidden.gather(1, ends[..., None].expand(-1, -1, hidden.shape[-1]))
+        return normalize(self.head(last).float(), dim=-1)
 
 
 class ImageBindAudio(nn.Module):
@@ -185,8 +195,7 @@ class ImageBind(ByParts):
     def encode_parts(self, source: Source) -> Tensor:
         samples = read_audio(source, RATE, channel=0)
         spectrograms = self.audio.spectrograms(clips(samples), sampling_rate=RATE, return_tensors="pt").input_values
-        # One by one: of several at once torch's attention takes more than twice the time.
-        return torch.cat([self.audio(clip) for clip in spectrograms.mT[:, None].split(1)])
+        return self.audio(spectrograms.mT[:, None])
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
