@@ -165,7 +165,7 @@ class World:
         elif kind == "bert":
             finite(zscap.TextClassifier.load(folder, label="LABEL_1").probability(["a", "a dog barks"]), kind, "a")
         elif kind == "imagebind":
-            matcher = ImageBind.load(folder / "tiny.pth", **reference_imagebind.SIZES)
+            matcher = ImageBind.load(folder / "tiny.pth", **test_imagebind.HEADS)
             finite(matcher.encode_text(["the dog", ""]), kind, "a")
         else:
             matcher = {"clap": CLAP, "clip": CLIP}[kind].load(folder)

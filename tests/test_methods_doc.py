@@ -76,7 +76,7 @@ def test_settings_of_presets_are_the_presets():
 
 def test_numbers_in_the_text_are_the_codes():
     from zscap.guidance.target import NEGLIGIBLE
-    from zscap.matchers.tower import NODES
+    from zscap.matchers.trees import NODES
     from zscap.scoring import REMEMBERED
 
     assert NEGLIGIBLE == 1e-12 and r"\varepsilon=10^{-12}" in TEXT
