@@ -25,7 +25,7 @@ _LATE = {
     "Step": "caption",
     "TextClassifier": "classifiers.text",
     "WeightedClassifiers": "classifiers.weighted",
-    "captioner_model": "captioners.loading",
+    "captioner_model": "captioners.conditional",
     "load": "preset.load",
     "presets": "preset.load",
 }

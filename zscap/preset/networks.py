@@ -19,7 +19,7 @@ from .weights import Part
 NETWORKS: dict[str, str | Callable] = {
     "causal": "zscap.files.pretrained:load_language_model",
     "prefix": "zscap.captioners.prefix:PrefixLanguageModel.load",
-    "speech": "zscap.captioners.loading:load_speech_captioner",
+    "speech": "zscap.captioners.conditional:load_speech_captioner",
     "embedded": "zscap.matchers.embedded:EmbeddedMatcher.load",
     "small": "zscap.matchers.small:SmallMatcher.load",
     "sentence": "zscap.matchers.sentence:SentenceEncoder.load",
