@@ -24,6 +24,7 @@ from zscap.captioners.loading import load_speech_captioner
 from zscap.errors import MissingWeights, ZscapError
 from zscap.evaluation.judges import Fluency
 from zscap.files.packed import check_finite
+from zscap.files.pretrained import load_language_model
 from zscap.folders import ASSETS
 from zscap.matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
 
@@ -45,7 +46,7 @@ def embedded(folder):
 
 
 READERS = {  # what writes a tiny one, and what reads it
-    "language model": (tiny.language_model, zscap.LanguageModel.load),
+    "language model": (tiny.language_model, load_language_model),
     "CLAP": (lambda folder: test_clap.write(folder, fused=False), CLAP.load),
     "CLIP": (test_clip.write, CLIP.load),
     "captioner": (lambda folder: test_captioners.load("whisper", folder), load_speech_captioner),
@@ -213,9 +214,9 @@ def test_a_weight_that_half_precision_cannot_hold_is_refused_in_it(written, tmp_
     weights = load_file(folder / "model.safetensors")
     weights["transformer.h.1.mlp.c_fc.bias"][3] = 1e5
     save_file(weights, folder / "model.safetensors", {"format": "pt"})
-    zscap.LanguageModel.load(folder)
+    load_language_model(folder)
     with pytest.raises(MissingWeights, match=r"transformer\.h\.1\.mlp\.c_fc\.bias holds a number that is not finite"):
-        zscap.LanguageModel.load(folder, dtype="float16")
+        load_language_model(folder, dtype="float16")
 
 
 def test_imagebind_with_a_number_that_is_not_finite_is_refused(tmp_path):
@@ -288,7 +289,7 @@ def test_settings_that_are_none_are_refused(written, tmp_path, file, text):
     folder = written("language model", tmp_path)
     (folder / file).write_text(text)
     with pytest.raises(MissingWeights, match="no whole checkpoint"):
-        zscap.LanguageModel.load(folder)
+        load_language_model(folder)
 
 
 def test_large_settings_are_not_read(written, tmp_path):
@@ -296,4 +297,4 @@ def test_large_settings_are_not_read(written, tmp_path):
     with (folder / "tokenizer_config.json").open("wb") as file:
         file.truncate(10**10)  # sparse
     with pytest.raises(MissingWeights, match=r"tokenizer_config\.json has 10000000000 bytes; must be at most "):
-        zscap.LanguageModel.load(folder)
+        load_language_model(folder)
