@@ -24,7 +24,6 @@ from zscap.folders import ASSETS, REPOSITORY
 from zscap.preset import weights as places
 from zscap.preset.downloads import DATASETS
 from zscap.preset.load import PRESETS, about, all_presets, fetch
-from zscap.preset.networks import NETWORKS
 
 CLIPS = REPOSITORY / "data" / "soundscapes"
 EMBEDDED = [name for name in tomllib.loads(PRESETS.read_text()) if name.startswith("embedded")]
@@ -142,20 +141,14 @@ def test_a_network_that_is_unknown_is_refused(own):
         zscap.load("x")
 
 
-def test_too_little_memory_is_no_damaged_file(own, monkeypatch):
-    """Each network's `.to(device)` stands where damaged files are caught."""
+def test_too_little_memory_is_no_damaged_file(monkeypatch):
+    """A network's `.to(device)` may stand where damaged files are caught."""
 
     def to(self, *_, **__):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
 
     monkeypatch.setattr(torch.nn.Module, "to", to)
     monkeypatch.setattr("transformers.PreTrainedModel.to", to)
-    own(
-        OWN
-        + '[x.language_model]\nnetwork = "huge"\nplace = "folder"\nfolder = "."\nfiles = ["own.toml"]\ncommand = ""\n'
-    )
-    monkeypatch.chdir(Path(os.environ["ZSCAP_PRESETS"]).parent)
-    monkeypatch.setitem(NETWORKS, "huge", NETWORKS["small"])
     for preset in ("embedded", "embedded-captioner"):
         with pytest.raises(
             zscap.InvalidOption, match=r"device='cpu': has no room for \S+, .* GB .*9\.00 GiB.* smaller"

@@ -18,11 +18,12 @@ from torch import Tensor, nn
 
 from ..errors import MissingWeights, UnwritableOutput, ZscapError
 
-MAX_LAYERS = 2**10  # what is more, Python builds for minutes
+MAX_LAYERS = 2**8  # thousands take Python minutes to build
 MAX_SIZE, MAX_LISTED = 2**24, 10**4  # more than any number of tokens, and of what a list of sizes holds
 SIDES = "height width shortest_edge longest_edge size crop_size feature_size n_fft fft_window_size bands"
 MAX_SIZES = {**dict.fromkeys(SIDES.split(), 2**12), "sampling_rate": 2**18}  # of what multiplies
 MAX_SIZES |= dict.fromkeys(("spec_size", "max_length_s", "chunk_length"), 2**10)
+MIN_SIZES = {"hop_length": 2**5, "sampling_rate": 1}  # of what divides
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -67,12 +68,14 @@ def check_sizes(settings: dict, file: str) -> None:
         for item in values:
             if isinstance(item, dict):
                 check_sizes(item, file)
-        sizes = [item for item in values if isinstance(item, int)]
-        most = MAX_SIZES.get(name, MAX_LISTED if isinstance(value, list) else MAX_SIZE)
+        least, most = MIN_SIZES.get(name), MAX_SIZES.get(name, MAX_LISTED if isinstance(value, list) else MAX_SIZE)
+        if least is not None and not value >= least:  # nor is it no number
+            raise ValueError(f"{file} has {name}={value}; must be at least {least}")
+        if re.search("token|max_length$|theta", name):  # no sizes
+            continue
         if re.search("layers?$|depths", name):
             most = MAX_LAYERS
-        if re.search("token|max_length|theta", name):  # no sizes
-            continue
+        sizes = [item for item in values if isinstance(item, int)]
         if len(sizes) > MAX_LAYERS or max(sizes, default=0) > most:
             raise ValueError(f"{file} has {name}={value}; must be at most {most}")
 

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 WHOLE = "give a folder with all of its files, or fetch it again"
 SETTINGS = "config.json generation_config.json preprocessor_config.json processor_config.json tokenizer_config.json"
-MIN_HOP = 32  # samples between two frames of a spectrogram; a second has at least 16,000
 _LOCK = threading.RLock()  # what transformers shows is a setting of the whole process
 
 
@@ -138,8 +137,6 @@ def check_settings(folder: Path) -> None:
                 ids = value if isinstance(value, list) else [value]
                 if name.endswith("token_id") and not all(isinstance(each, int | None) for each in ids):
                     raise ValueError(f"{file} has {name}={value!r}; must be a whole number")
-                if name == "hop_length" and value < MIN_HOP:
-                    raise ValueError(f"{file} has hop_length={value}; must be at least {MIN_HOP}")
 
 
 def _check_tokenizer(tokenizer) -> None:
