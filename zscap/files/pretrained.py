@@ -77,18 +77,15 @@ def read_checkpoint(
     return model, *parts
 
 
-def load_language_model(
-    path: str | Path,
-    *,
-    revision: str | None = None,
-    device: str | torch.device = "cpu",
-    dtype: str | torch.dtype = "float32",
-) -> LanguageModel:
-    """A causal language model from a folder, or by its hub id from the local cache; as for `read_checkpoint`."""
+def load_language_model(path: str | Path, **settings) -> LanguageModel:
+    """A causal language model from a folder, or by its hub id from the local cache.
+
+    Args:
+        path, settings: revision, device, dtype: as for `read_checkpoint`, and so are its errors.
+    """
     from ..language_model import LanguageModel
 
-    parts = "AutoModelForCausalLM", "AutoTokenizer"
-    return LanguageModel(*read_checkpoint(path, *parts, revision=revision, device=device, dtype=dtype))
+    return LanguageModel(*read_checkpoint(path, "AutoModelForCausalLM", "AutoTokenizer", **settings))
 
 
 def fetched(path: str | Path) -> Path:
