@@ -24,6 +24,7 @@ from zscap.folders import ASSETS, REPOSITORY
 from zscap.preset import weights as places
 from zscap.preset.downloads import DATASETS
 from zscap.preset.load import PRESETS, about, all_presets, fetch
+from zscap.preset.networks import read_networks
 
 CLIPS = REPOSITORY / "data" / "soundscapes"
 EMBEDDED = [name for name in tomllib.loads(PRESETS.read_text()) if name.startswith("embedded")]
@@ -141,19 +142,26 @@ def test_a_network_that_is_unknown_is_refused(own):
         zscap.load("x")
 
 
-def test_too_little_memory_is_no_damaged_file(monkeypatch):
+@pytest.mark.parametrize(
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB."),
+        RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GiB)."),
+        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory, 9.00 GiB"),
+    ],
+)
+def test_too_little_memory_is_no_damaged_file(monkeypatch, error):
     """A network's `.to(device)` may stand where damaged files are caught."""
 
     def to(self, *_, **__):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB.")
+        raise error
 
     monkeypatch.setattr(torch.nn.Module, "to", to)
     monkeypatch.setattr("transformers.PreTrainedModel.to", to)
-    for preset in ("embedded", "embedded-captioner"):
-        with pytest.raises(
-            zscap.InvalidOption, match=r"device='cpu': has no room for \S+, .* GB .*9\.00 GiB.* smaller"
-        ):
-            zscap.load(preset)
+    with pytest.raises(zscap.InvalidOption, match=r"device='cpu': has no room for \S+, .* GB .*9\.00 GiB.* smaller"):
+        zscap.load("embedded")
+    with pytest.raises(zscap.InvalidOption, match=r"has no room for \S+language_model, .* smaller preset"):
+        read_networks(about("embedded").parts, ["language_model"])
 
 
 def test_audiosets_names_are_the_keywords_where_they_lie(own, monkeypatch, tmp_path):

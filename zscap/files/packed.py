@@ -27,8 +27,9 @@ MIN_SIZES = {"hop_length": 2**5, "sampling_rate": 1}  # of what divides
 
 
 def out_of_memory(error: BaseException) -> bool:
-    """Whether a device has too little memory; Apple's says so in words alone."""
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "out of memory" in str(error)
+    """Whether a device has too little memory; Apple's and the CPU's say so in words alone."""
+    said = re.search("out of memory|DefaultCPUAllocator", str(error))
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or said is not None
 
 
 @contextmanager
