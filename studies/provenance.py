@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from zscap.files.packed import checksum_of, writing
+from zscap.files.checks import checksum_of
+from zscap.files.packed import writing
 from zscap.folders import ASSETS, REPOSITORY, data_folder
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "pandas", "aac-metrics")

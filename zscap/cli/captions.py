@@ -133,11 +133,11 @@ def list_options(
     guidance: Annotated[str | None, typer.Argument(help="steering, proximal, magic, or a preset's name.")] = None,
 ) -> None:
     """List the options with their values, by default or in a preset, and what they mean."""
-    from ..preset.load import OPTIONS, _presets
+    from ..preset.load import OPTIONS, all_presets
 
     known = {name: kind() for name, kind in OPTIONS.items()}
     if guidance is not None:
-        known |= {name: preset.options for name, preset in _presets().items()}
+        known |= {name: preset.options for name, preset in all_presets().items()}
         if guidance not in known:
             raise UnknownPreset(f"unknown guidance or preset {guidance!r}: {suggestion(guidance, known)}")
         known = {guidance: known[guidance]}
@@ -154,13 +154,9 @@ def fetch(
     ] = False,
 ) -> None:
     """Download a data set, or what a preset needs from the model hub."""
-    from ..preset import downloads
     from ..preset.load import fetch as fetch_weights
 
-    if name in (*downloads.DATASETS, *downloads.MANUAL):
-        typer.echo(downloads.fetch(name))  # which checks in any case
-    else:
-        fetch_weights(name, check=check, say=typer.echo)
+    fetch_weights(name, check=check)
 
 
 def _keyword_list(options: DecodingOptions, file: Path | None) -> str | None:
