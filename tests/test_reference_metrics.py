@@ -16,7 +16,7 @@ from zscap.evaluation import METRICS, evaluate
 from zscap.evaluation import metrics as reference_metrics
 from zscap.evaluation.metrics import Gap, Texts
 from zscap.evaluation.reference_free import distinct, stutters
-from zscap.evaluation.tokens import tokenised, tokenizer_name
+from zscap.evaluation.metrics import tokenised, tokenizer_name
 
 JAVA = pytest.mark.skipif(shutil.which("java") is None, reason="needs a Java runtime")
 CAPTIONS = ["A dog barks loudly.", "Rain falls on a roof", "A man's speaking, and a bird", "A bell rings."]
