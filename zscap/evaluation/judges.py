@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     import pandas as pd
     from sklearn.pipeline import Pipeline
 
+SIZES = ("hidden_size", "n_embd", "num_hidden_layers", "n_layer")  # by which config.json tells most models apart
+
 
 @dataclass(frozen=True)
 class AudibilityJudge:
@@ -100,9 +102,9 @@ def same_weights(one: Path, other: Path) -> bool:
     if one.resolve() == other.resolve():
         return True
     settings = [read_json(folder / "config.json") for folder in (one, other)]
-    if any(settings[0].get(size) != settings[1].get(size) for size in ("hidden_size", "num_hidden_layers")):
+    if any(settings[0].get(size) != settings[1].get(size) for size in SIZES):
         return False
-    models = [read_checkpoint(folder, "AutoModelForCausalLM")[0] for folder in (one, other)]
+    models = [read_checkpoint(folder, "AutoModelForCausalLM", "AutoTokenizer")[0] for folder in (one, other)]
     tables = [model.get_input_embeddings().weight.detach() for model in models]
     shared = min(map(len, tables))  # one may have tokens added
     return float(cosine_similarity(*(table[:shared] for table in tables)).median()) > 0.9

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -274,20 +274,16 @@ def _tinybert(texts: Texts) -> Scores:
     return _aac("sbert_sim", "sbert_sim", texts.candidates, texts.references)
 
 
-@cache
-def _minilm():
+def _sbert_similarity(texts: Texts) -> Scores:
+    """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
     from ..matchers.sentence import SentenceEncoder
     from ..preset.load import about
 
     weights = about("small-reference").parts["texts"].weights
     if problem := weights.problem("small-reference"):
         raise Unavailable(problem)
-    return SentenceEncoder.load(weights.path)
-
-
-def _sbert_similarity(texts: Texts) -> Scores:
-    """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
-    pairs = zip(*texts.each(lambda every: _minilm().encode_text(every).double()), strict=True)
+    encoder = SentenceEncoder.load(weights.path)
+    pairs = zip(*texts.each(lambda every: encoder.encode_text(every).double()), strict=True)
     each = np.array([np.mean([float(caption @ reference) for reference in of]) for caption, of in pairs])
     return float(each.mean()), each
 
