@@ -261,7 +261,7 @@ def _say(summary: dict, out: Path) -> None:
 @app.command()
 def compare(first: Run, second: Run) -> None:
     """Say which differences between two runs on the same data are real, by paired bootstrap over clips."""
-    from ..evaluation.comparison import compare as compared
+    from ..evaluation.runs import compare as compared
 
     table = compared(first, second)
     typer.echo(f"second minus first, with 95 % intervals: {first} and {second}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -76,7 +76,7 @@ def _second(preset: str) -> tuple[Fluency, str] | Gap:
     own, small = (about(name).parts["language_model"].weights for name in (preset, "small"))
     if problem := small.problem("small"):
         return Gap(problem)
-    files = [own.root / name for name in own.names if Path(name).name == "config.json"]
+    files = [own.root / name for name in own.names if Path(name).name == "config.json"] or [own.path / "config.json"]
     if not all(file.is_file() for file in files):
         return Gap(f"{own.root} isn't there to be told apart from a second language model")
     shipped = ASSETS / "language_model", "the language model of the preset embedded"
@@ -122,39 +122,32 @@ def _asked(captions: pd.DataFrame, clips: Sequence[Clip], preset: str) -> dict[s
     """What needs no reference, by name: values by clip, one of all, or why there are none; and what the scale adds."""
     import pandas as pd
 
-    def of_clips(values: Sequence, dtype: str | None = None) -> pd.Series:
+    def of_clips(values: Iterable, dtype: str | None = None) -> pd.Series:
         return pd.Series(list(values), captions.index, dtype=dtype)
 
     texts = captions["text"].tolist()
-    found: dict[str, tuple] = {}
-    if any(clip.sound in ALL for clip in clips):
-        pairs = zip(texts, clips, strict=True)
-        hits = [names_sound(text, clip.sound) if clip.sound in ALL else None for text, clip in pairs]
-        found["hit"] = of_clips(hits, "boolean"), ""
-    else:
-        found["hit"] = Gap("the clips have no classes with a list of words"), ""
-    for name in ("matching", "classifier", "log_likelihood"):
-        gap = captions[name].isna().all()
-        found[name] = Gap(f"the preset {preset} has no such network") if gap else captions[name], ""
-    judge = _judge(data_folder())
-    if isinstance(judge, Gap):
-        found["judge"] = judge, ""
-    else:
-        learnt = f": word counts, learnt from {', '.join(judge.sources)}, accuracy {judge.accuracy:.3f}"
-        found["judge"] = of_clips(judge.probability(texts)), learnt
+    pairs = zip(texts, clips, strict=True)
+    hits = of_clips((names_sound(text, clip.sound) if clip.sound in ALL else None for text, clip in pairs), "boolean")
+    found: dict[str, Gap | pd.Series | float] = {"hit": hits, **captions[["matching", "classifier", "log_likelihood"]]}
+    for name, values in found.items():
+        if values.isna().all():
+            none = f"the preset {preset} has no such network"
+            found[name] = Gap("the clips have no classes with a list of words" if name == "hit" else none)
+    notes = {}
+    found["judge"] = judge = _judge(data_folder())
+    if not isinstance(judge, Gap):
+        found["judge"] = of_clips(judge.probability(texts))
+        notes["judge"] = f": word counts, learnt from {', '.join(judge.sources)}, accuracy {judge.accuracy:.3f}"
     for name, of in (("classified_audible", "classifier"), ("judged_audible", "judge")):
-        values = found[of][0]
-        found[name] = values if isinstance(values, Gap) else (values > 0.5).astype("boolean"), ""
-    second = _second(preset)
-    if isinstance(second, Gap):
-        found["fluency"] = second, ""
-    else:
+        found[name] = found[of] if isinstance(found[of], Gap) else (found[of] > 0.5).astype("boolean")
+    found["fluency"] = second = _second(preset)
+    if not isinstance(second, Gap):
         fluency, name = second
-        known = {text: fluency(text) for text in set(texts)}
-        found["fluency"] = captions["text"].map(known), f": {name}"
-    found["stutter"] = of_clips(map(stutters, texts), "boolean"), ""
-    found |= {f"distinct_{n}": (distinct(texts, n), "") for n in (1, 2)}
-    return {name: found[name] for name in NEEDS_NO_REFERENCES}
+        found["fluency"] = captions["text"].map({text: fluency(text) for text in set(texts)})
+        notes["fluency"] = f": {name}"
+    found["stutter"] = of_clips(map(stutters, texts), "boolean")
+    found |= {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
+    return {name: (found[name], notes.get(name, "")) for name in NEEDS_NO_REFERENCES}
 
 
 def _of_clips(values: pd.Series) -> dict:
