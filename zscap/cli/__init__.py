@@ -31,7 +31,8 @@ def main() -> None:
     known = "surrogateescape" if sys.stdout.encoding.lower() == "utf-8" else "backslashreplace"
     sys.stdout.reconfigure(errors=known, line_buffering=True)
     log = logging.getLogger("zscap")
-    log.handlers, log.level = [_Lines()], logging.INFO
+    log.handlers = [_Lines()]
+    log.setLevel(logging.INFO)
     try:
         app()
     except ZscapError as error:

@@ -26,11 +26,11 @@ from ..options import DecodingOptions
 log = logging.getLogger("zscap")
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
 
+DATA = "soundscapes, esc50, kitchen20, audiocaps, clotho, or a .csv with the columns file and caption."
+
 # What several commands take.
 Preset = Annotated[str, typer.Option(help="Which networks and settings; `zscap presets` lists them.")]
-Changes = Annotated[
-    list[str], typer.Option(metavar="NAME=VALUE", help="Change an option, see `zscap options`; may be repeated.")
-]
+Changes = Annotated[list[str], typer.Option(metavar="NAME=VALUE", help="One of `zscap options`; may be repeated.")]
 Device = Annotated[str, typer.Option(help="cpu, cuda or mps.")]
 ScoringDtype = Annotated[str | None, typer.Option(help="float16 or bfloat16: score texts in half precision.")]
 BatchSize = Annotated[int, typer.Option(min=1, max=10_000, help="Recordings decoded together.")]
@@ -159,11 +159,10 @@ def list_presets() -> None:
     from ..preset.load import presets
 
     table = presets()
-    widths = [max(map(len, column)) for column in (table.index, ("not ready",), table.takes)]
+    names, kinds = max(map(len, table.index)), max(map(len, table.takes))
     for name, row in table.iterrows():
-        cells = (name, "ready" if row.ready else "not ready", row.takes)
-        aligned = "  ".join(f"{cell:<{width}}" for cell, width in zip(cells, widths, strict=True))
-        typer.echo(f"{aligned}  {row.description}")
+        ready = "ready" if row.ready else "not ready"
+        typer.echo(f"{name:<{names}}  {ready:<9}  {row.takes:<{kinds}}  {row.description}")
         if row.missing:
             typer.echo(f"    missing: {row.missing}")
 
@@ -205,11 +204,8 @@ def fetch(
 
 @app.command()
 def evaluate(
-    table: Annotated[str | None, typer.Argument(metavar="[DATA]", help="What to caption, as --data.")] = None,
-    data: Annotated[
-        str | None,
-        typer.Option(help="soundscapes, esc50, kitchen20, audiocaps, clotho, or a .csv with columns file, caption."),
-    ] = None,
+    table: Annotated[str | None, typer.Argument(metavar="DATA", help=DATA)] = None,
+    data: Annotated[str | None, typer.Option(help="The same.")] = None,
     out: Annotated[Path | None, typer.Option(help="Folder for captions and scores; runs/DATA by default.")] = None,
     preset: Preset = "small",
     set: Changes = (),
@@ -307,10 +303,7 @@ def paper(
 def run_notebook(
     notebook: Annotated[str | None, typer.Argument(help="Number, name or path; without one, all are listed.")] = None,
     values: Annotated[list[str] | None, typer.Argument(metavar="", hidden=True)] = None,
-    parameter: Annotated[
-        list[str] | None,
-        typer.Option("-p", metavar="NAME VALUE", help="A parameter, also as NAME=VALUE; may be repeated."),
-    ] = None,
+    parameter: Annotated[list[str] | None, typer.Option("-p", metavar="NAME VALUE", help="May be repeated.")] = None,
     file: Annotated[Path | None, typer.Option("-f", help="Parameters in a YAML file.")] = None,
     out: Annotated[Path | None, typer.Option(help="The executed notebook; in the clone's runs/ by default.")] = None,
     explain: Annotated[bool, typer.Option("--parameters", help="List its parameters, and run nothing.")] = False,

@@ -56,8 +56,8 @@ def run(
         changes: options that differ from the preset's, by name.
 
     Returns:
-        What summary.json holds: `measures` by name (see `measures.measured`), and all that made them. Only `timing`
-        differs from run to run.
+        What summary.json holds: `measures` by name (see `reference_free.measured`), and all that made them. Only
+        `timing` differs from run to run.
 
     Raises:
         InvalidData, UnknownPreset, InvalidOption, MissingWeights: as `read_dataset` and `load` do.
