@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zscap.errors import InvalidData, one_line
-from zscap.evaluation.comparison import same_data
 from zscap.evaluation.datasets import read_dataset
 from zscap.evaluation.intervals import interval
+from zscap.evaluation.runs import same_data
 from zscap.files.output import write_whole
 
 if TYPE_CHECKING:
