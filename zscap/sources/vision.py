@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
+import av
 import numpy as np
-from PIL import Image, ImageOps
 
 from ..errors import UnreadableSource
-from ..roles import Source, source_name
-from .common import are_frames, check_file, is_video_file, open_media, reading_source, silent
+from ..roles import Source, is_image, source_name
+from .media import are_frames, check_file, is_video_file, open_media, reading_source
 
 if TYPE_CHECKING:
-    import av
+    from PIL import Image
 
 MAX_ASPECT = 100  # of an image: made as high as a network wants it, a line of pixels would fill the memory
-MAX_PIXELS = 9 * 10**7  # of an image, as Pillow advises; unpacking a webp of so many takes 1.8 GB
 MAX_FRAME_PIXELS = 2**24  # of a video's frame, twice 4K; ten of them take half a gigabyte
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would hand PostScript to Ghostscript
 
@@ -32,19 +29,19 @@ def read_image(source: str | Path | Image.Image) -> Image.Image:
         UnreadableSource: no such file, not an image, cut off, or too large or too elongated to be made smaller.
     """
     name = source_name(source)
-    if not isinstance(source, Image.Image):
-        check_file(source, name, "an image")
     with reading_source(name, "an image", "a whole png, jpeg or webp"), catch_warnings():
-        simplefilter("ignore")  # of sizes, which are checked here, and of what Pillow finds in damaged files
-        given = nullcontext(source) if isinstance(source, Image.Image) else Image.open(source, formats=FORMATS)
+        from PIL import Image, ImageOps  # late: sound does without
+
+        if not is_image(source):
+            check_file(source, name, "an image")
+        simplefilter("ignore")  # what Pillow finds in damaged files
+        simplefilter("error", Image.DecompressionBombWarning)
+        given = nullcontext(source) if is_image(source) else Image.open(source, formats=FORMATS)
         with given as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise UnreadableSource(
-                    f"{name}: {size} pixels; make it smaller, at most {MAX_PIXELS / 1e6:.0f} million"
-                )
-            with silent() if image.format == "TIFF" else nullcontext():  # libtiff's own lines
-                upright = _in_colour(ImageOps.exif_transpose(image))
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow would make all but the darkest 256 of 65,536 shades white
+                upright = Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
+            upright = upright.convert("RGB")
     if max(upright.size) >= MAX_ASPECT * min(upright.size):
         size = f"{upright.width} x {upright.height}"
         raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")
@@ -67,18 +64,25 @@ def read_video(path: str | Path, frames: int) -> list[Image.Image]:
         UnreadableSource: no such file, not a video, without frames, or cut off.
     """
     name = source_name(path)
-    check_file(path, name, "a video")
-    with reading_source(name, "a video", "a whole mp4, webm, mkv, mov or avi"), open_media(path) as container:
-        if not container.streams.video:
-            raise UnreadableSource(f"{name}: holds no video; give a file with moving pictures")
-        times, keys = _frame_times(container)
-        if not times:
-            raise UnreadableSource(f"{name}: holds no frames; give a whole video")
-        wanted = [times[index] for index in _evenly(len(times), frames)]
-        images = list(_frames_at(container, wanted, keys))
-    if len(images) < len(wanted):
-        raise UnreadableSource(f"{name}: cut off before its last frame; give the whole file")
-    return images
+    with reading_source(name, "a video", "a whole mp4, webm, mkv, mov or avi"):
+        check_file(path, name, "a video")
+        with open_media(path) as container:
+            times = _frame_times(container) if container.streams.video else []
+            if not times:
+                raise UnreadableSource(f"{name}: holds no frames; give a whole file with moving pictures")
+            stream = container.streams.video[0]
+            if stream.width * stream.height > MAX_FRAME_PIXELS:
+                raise ValueError(f"{stream.width} x {stream.height} pixels, and at most {MAX_FRAME_PIXELS} can be")
+            stream.thread_type = "AUTO"
+            images = []
+            for index in _evenly(len(times), frames):
+                container.seek(times[index], stream=stream)
+                after = (frame for frame in container.decode(stream) if _time(frame) >= times[index])
+                frame = next(after, None)
+                if frame is None:
+                    raise UnreadableSource(f"{name}: cut off before its last frame; give the whole file")
+                images.append(frame.to_image().rotate(frame.rotation, expand=True))
+            return images
 
 
 def read_frames(source: Source, frames: int) -> list[Image.Image]:
@@ -98,53 +102,17 @@ def read_frames(source: Source, frames: int) -> list[Image.Image]:
     return [read_image(source)]
 
 
-def _in_colour(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest 256 of 65,536 shades white
-        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-    return image.convert("RGB")
-
-
 def _evenly(there: int, wanted: int) -> list[int]:
     """Indices of so many of the things that are there, from the first to the last."""
     return np.linspace(0, there - 1, min(there, wanted)).round().astype(int).tolist()
 
 
-def _frame_times(container: av.container.InputContainer) -> tuple[list[int], list[int]]:
-    """When each frame is shown, and which of these are key frames, without decoding any."""
-    shown = [(_time(packet), packet.is_keyframe) for packet in container.demux(video=0) if _is_shown(packet)]
-    keys = sorted(time for time, is_key in shown if is_key)
-    # What comes before the first key frame cannot be decoded.
-    return sorted(time for time, _ in shown if keys and time >= keys[0]), keys
-
-
-def _frames_at(container: av.container.InputContainer, wanted: list[int], keys: list[int]) -> Iterator[Image.Image]:
-    """The frames shown at the wanted times, which rise; fewer where the file ends before."""
-    stream = container.streams.video[0]
-    stream.thread_type = "AUTO"
-    _check_size(stream)
-    frame = None
-    for time in wanted:
-        key = keys[bisect_right(keys, time) - 1]
-        if frame is None or key > _time(frame):
-            container.seek(key, stream=stream)
-            decoder, frame = container.decode(stream), None
-        while frame is None or _time(frame) < time:
-            frame = next(decoder, None)
-            if frame is None:
-                return
-        _check_size(frame)
-        yield frame.to_image().rotate(frame.rotation, expand=True)
-
-
-def _check_size(seen: av.VideoStream | av.VideoFrame) -> None:
-    if seen.width * seen.height > MAX_FRAME_PIXELS:
-        raise ValueError(f"{seen.width} x {seen.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million")
-
-
-def _is_shown(packet: av.Packet) -> bool:
+def _frame_times(container: av.container.InputContainer) -> list[int]:
+    """When each frame is shown, without decoding any."""
     # The last packet is empty; cut material is to be discarded.
-    return packet.size > 0 and not packet.is_discard and _time(packet) is not None
+    packets = (packet for packet in container.demux(video=0) if packet.size > 0 and not packet.is_discard)
+    return sorted(time for packet in packets if (time := _time(packet)) is not None)
 
 
-def _time(timed: av.Packet | av.VideoFrame) -> int:
+def _time(timed: av.Packet | av.VideoFrame) -> int | None:
     return timed.dts if timed.pts is None else timed.pts  # avi files have no pts
