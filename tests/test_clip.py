@@ -148,7 +148,7 @@ def test_what_cannot_be_seen_is_named(matcher, tmp_path):
     for source, says in (
         (tmp_path / "a.wav", r"a\.wav: not readable as an image"),
         (tmp_path / "b.mp4", r"b\.mp4: no such file"),
-        ((np.zeros(100, np.float32), 16_000), r"array of shape \(100,\) at 16000 Hz: not a source of an image"),
+        ((np.zeros(100, np.float32), 16_000), r"array of shape \(100,\) at 16000 Hz: not readable as an image"),
     ):
         with pytest.raises(UnreadableSource, match=says):
             matcher.encode_source([source])

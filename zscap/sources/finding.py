@@ -51,7 +51,7 @@ def find_sources(paths: Iterable[str | Path], kinds: Sequence[str] = ("audio",))
         listed = ", ".join(suffix for suffix, _ in others.most_common(5)) + (", ..." if len(others) > 5 else "")
         left = f"{others.total()} other file{'s' * (others.total() != 1)} left out ({listed or 'none'})"
         if not wanted and not closed:
-            found.errors.append(UnreadableSource(f"{path}: no {' or '.join(kinds)} in this folder, {left}"))
+            found.errors.append(UnreadableSource(f"{path}: no {' or '.join(kinds)} in this folder; {left}"))
         elif others:
             found.notes.append(f"{path}: {left}")
     found.sources = list(dict.fromkeys(found.sources))

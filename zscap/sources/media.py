@@ -46,12 +46,17 @@ def are_frames(source: Source) -> bool:
     return isinstance(source, (tuple, list)) and len(source) > 0 and all(map(is_image, source))
 
 
-def check_file(path: str | Path, name: str, what: str) -> None:
-    """Raises UnreadableSource, which calls the source `name`, or OSError unless `path` names a regular file."""
-    if not isinstance(path, (str, Path)):
-        raise UnreadableSource(f"{name}: not a source of {what}; give a path, many of them in a list")
-    if not stat.S_ISREG(os.stat(path).st_mode):
-        raise UnreadableSource(f"{name}: is no regular file; name files, not folders, pipes or devices")
+def first_bytes(path: str | Path) -> bytes:
+    """How a file begins, 12 bytes.
+
+    Raises:
+        OSError, TypeError, ValueError: no such file, no path, or it cannot be opened.
+        UnreadableSource: no regular file.
+    """
+    if not stat.S_ISREG(os.stat(Path(path)).st_mode):
+        raise UnreadableSource(f"{path}: is no regular file; name files, not folders, pipes or devices")
+    with open(path, "rb") as file:
+        return file.read(12)
 
 
 @contextmanager
@@ -73,9 +78,8 @@ def reading_source(name: str, what: str, fix: str) -> Iterator[None]:
 def open_media(path: str | Path, start: int = 0, end: int = 0) -> av.container.InputContainer:
     """A media file, or some of its bytes, opened by FFmpeg, which may open no other file or address that it names."""
     options = {"protocol_whitelist": "file,subfile", "format_whitelist": CONTAINERS}
-    with open(path, "rb") as file:
-        if file.read(12)[8:] == b"WAVE":
-            options["probesize"] = "4096"  # else it looks for 70 ms whether the samples are other sound in disguise
+    if first_bytes(path)[8:] == b"WAVE":
+        options["probesize"] = "4096"  # else it looks for 70 ms whether the samples are other sound in disguise
     part = f"subfile,,start,{start},end,{end},,:" if start or end else ""
     # file: - a name may hold a colon; the tags of old files may be in any encoding, and are not read.
     return av.open(f"{part}file:{path}", options=options, metadata_errors="ignore")

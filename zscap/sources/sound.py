@@ -5,10 +5,9 @@ FFmpeg decodes every file, by PyAV; soxr resamples.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterator
-from contextlib import closing, suppress
+from contextlib import suppress
 from itertools import count, groupby, pairwise
 from operator import itemgetter
 from pathlib import Path
@@ -20,7 +19,7 @@ from av.stream import Disposition
 
 from ..errors import UnreadableSource
 from ..roles import Source, source_name
-from .media import are_frames, check_file, open_media, reading_source
+from .media import are_frames, first_bytes, open_media, reading_source
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
@@ -69,20 +68,19 @@ def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndar
 def _mixed(source: Source, track: int, channel: int | None, name: str) -> tuple[list, np.ndarray]:
     """One channel or the mean of all, as pieces of one rate each, (n,) with their rate; each channel's peak."""
     pieces, peaks, seconds, values = [], np.zeros(1), 0.0, 0
-    with closing(_blocks(source, track, name)) as blocks:  # an error would keep the file open
-        for rate, blocks_of_rate in groupby(blocks, itemgetter(1)):
-            mixed = []
-            for block, _ in blocks_of_rate:
-                peaks = np.maximum(peaks, np.abs(block).max(axis=0))
-                if not peaks.max() <= MAX_PEAK:
-                    raise UnreadableSource(f"{name}: holds NaN, infinite or huge samples; scale them to at most 1")
-                seconds += len(block) / rate
-                values += len(block) * max(len(peaks), 2)  # at least one is kept, half a gigabyte
-                if seconds > MAX_SECONDS + 1 or values > MAX_VALUES:  # some coders add a little
-                    raise UnreadableSource(f"{name}: is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s")
-                mono = block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel]
-                mixed.append(mono.astype(np.float32))
-            pieces.append((np.concatenate(mixed), rate))
+    for rate, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
+        mixed = []
+        for block, _ in blocks:
+            peaks = np.maximum(peaks, np.abs(block).max(axis=0))
+            if not peaks.max() <= MAX_PEAK:
+                raise UnreadableSource(f"{name}: holds NaN, infinite or huge samples; scale them to at most 1")
+            seconds += len(block) / rate
+            values += len(block) * max(len(peaks), 2)  # at least one is kept, half a gigabyte
+            if seconds > MAX_SECONDS + 1 or values > MAX_VALUES:  # some coders add a little
+                raise UnreadableSource(f"{name}: is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s")
+            mono = block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel]
+            mixed.append(mono.astype(np.float32))
+        pieces.append((np.concatenate(mixed), rate))
     return pieces, peaks
 
 
@@ -93,67 +91,74 @@ def _blocks(source: Source, track: int, name: str) -> Iterator[tuple[np.ndarray,
         for start in range(0, len(samples) if track == 0 else 0, BLOCK):
             yield _scaled(samples[start : start + BLOCK]), rate
         return
-    check_file(source, name, "sound")
-    for start, end in _links(source):
-        with open_media(source, start, end) as container:
+    start = first_bytes(source)[:4]
+    for link in _links(source) if start == b"OggS" else [(0, 0)]:
+        with open_media(source, *link) as container:
             if not container.streams.audio:
                 raise UnreadableSource(f"{name}: holds no sound; give a recording, or a video with sound")
-            yield from _decoded(container, track)
+            yield from _decoded(container, track, start == b"RIFX")
 
 
 def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
     """Samples, (n, channels), of floats or 16- or 32-bit integers, and their rate."""
-    try:
+    with suppress(TypeError, ValueError, IndexError, OverflowError):
         samples, rate = np.asarray(source[0]), int(source[1])
         samples = samples[:, None] if samples.ndim == 1 else samples
         length, channels = samples.shape
         known = samples.dtype.kind == "f" or samples.dtype in (np.int16, np.int32)
-        if not known or len(source) != 2 or not 0 < channels <= max(length, 1) or rate != source[1] or rate <= 0:
-            raise ValueError
-    except (TypeError, ValueError, IndexError, OverflowError):
-        fix = "samples of shape (n,) or (n, channels), floats of full scale 1, int16 or int32, and their rate in Hz"
-        raise UnreadableSource(f"{name}: not a source of sound; give {fix}") from None
-    return samples, rate
+        if known and 0 < channels <= max(length, 1) and len(source) == 2 and rate == source[1] and rate > 0:
+            return samples, rate
+    fix = "samples of shape (n,) or (n, channels), floats of full scale 1, int16 or int32, and a rate in whole Hz"
+    raise UnreadableSource(f"{name}: not a source of sound; give {fix}")
 
 
 def _scaled(samples: np.ndarray) -> np.ndarray:
     """Floats of full scale 1."""
-    return samples if samples.dtype.kind == "f" else samples * (-1.0 / np.iinfo(samples.dtype).min)
+    if samples.dtype.kind == "f":
+        return samples
+    return samples.astype(np.float32) * np.float32(-1 / np.iinfo(samples.dtype).min)
 
 
 def _links(path: str | Path) -> list[tuple[int, int]]:
-    """Where the links of a chained Ogg file start and end, as of a radio's stream; of any other file (0, 0).
+    """Where the links of a chained Ogg file, as of a radio's stream, start and end; 0 is the end of the last.
 
     FFmpeg alone goes on only to links of the same rate and number of channels.
     """
     with open(path, "rb") as file:
-        content = file.read(4)
-        content += file.read(2**28) if content == b"OggS" else b""
-    first_pages = [page.start() for page in re.finditer(rb"OggS\x00\x02\x00{8}", content)]
+        first_pages = [page.start() for page in re.finditer(rb"OggS\x00\x02\x00{8}", file.read(2**28))]
     # Such a page has less than 300 bytes: what follows it at once is one more stream of the same link.
     starts = [second for first, second in pairwise(first_pages) if second - first > 300]
     return list(zip([0, *starts], [*starts, 0], strict=True))
 
 
-def _decoded(container: av.container.InputContainer, track: int) -> Iterator[tuple[np.ndarray, int]]:
+def _decoded(container: av.container.InputContainer, track: int, swapped: bool) -> Iterator[tuple[np.ndarray, int]]:
     """Samples of one track, the default one first, with their rate, without what is damaged, as any player has it."""
     streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
     streams.sort(key=lambda stream: Disposition.default not in stream.disposition)
     for stream in streams[track : track + 1]:
-        decoder = stream.codec_context
-        if f"libopencore_{decoder.name}" in av.codecs_available:  # FFmpeg's own decoder of AMR refuses silence
-            decoder = av.CodecContext.create(f"libopencore_{decoder.name}", "r")
+        decoder = _decoder(stream, swapped)
         is_vorbis = container.format.name == "ogg" and decoder.name == "vorbis"
-        left = stream.duration if is_vorbis and stream.duration else math.inf
+        left = stream.duration if is_vorbis and stream.duration else np.inf
         for packet in container.demux(stream):
             if is_vorbis and packet.size:  # alone: FFmpeg would cut off short files a block too much or too little
                 packet = av.Packet(bytes(packet))
-            with suppress(av.FFmpegError):
+            with suppress(av.error.InvalidDataError):
                 for frame in decoder.decode(packet):
                     samples = _samples(frame)[: min(left, frame.samples)]
                     left -= len(samples)
                     if len(samples):
                         yield samples, frame.sample_rate
+
+
+def _decoder(stream: av.AudioStream, swapped: bool) -> av.AudioCodecContext:
+    """What FFmpeg chooses, but for AMR, where its own decoder refuses silence, and wav of swapped bytes (RIFX)."""
+    name = stream.codec_context.name
+    name = name.replace("le", "be") if swapped else f"libopencore_{name}"
+    if name not in av.codecs_available:
+        return stream.codec_context
+    decoder = av.CodecContext.create(name, "r")
+    decoder.sample_rate, decoder.layout = stream.rate, stream.layout
+    return decoder
 
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:

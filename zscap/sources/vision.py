@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,7 +14,7 @@ import numpy as np
 
 from ..errors import UnreadableSource
 from ..roles import Source, is_image, source_name
-from .media import are_frames, check_file, is_video_file, open_media, reading_source
+from .media import are_frames, first_bytes, is_video_file, open_media, reading_source
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,7 +35,7 @@ def read_image(source: str | Path | Image.Image) -> Image.Image:
         from PIL import Image, ImageOps  # late: sound does without
 
         if not is_image(source):
-            check_file(source, name, "an image")
+            first_bytes(source)  # a pipe or a device would not end
         simplefilter("ignore")  # what Pillow finds in damaged files
         simplefilter("error", Image.DecompressionBombWarning)
         given = nullcontext(source) if is_image(source) else Image.open(source, formats=FORMATS)
@@ -41,11 +43,10 @@ def read_image(source: str | Path | Image.Image) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             if upright.mode.startswith("I;16"):  # Pillow would make all but the darkest 256 of 65,536 shades white
                 upright = Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
-            upright = upright.convert("RGB")
-    if max(upright.size) >= MAX_ASPECT * min(upright.size):
-        size = f"{upright.width} x {upright.height}"
-        raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")
-    return upright
+        if max(upright.size) >= MAX_ASPECT * min(upright.size):
+            size = f"{upright.width} x {upright.height}"
+            raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")
+        return upright.convert("RGB")
 
 
 def read_video(path: str | Path, frames: int) -> list[Image.Image]:
@@ -64,25 +65,15 @@ def read_video(path: str | Path, frames: int) -> list[Image.Image]:
         UnreadableSource: no such file, not a video, without frames, or cut off.
     """
     name = source_name(path)
-    with reading_source(name, "a video", "a whole mp4, webm, mkv, mov or avi"):
-        check_file(path, name, "a video")
-        with open_media(path) as container:
-            times = _frame_times(container) if container.streams.video else []
-            if not times:
-                raise UnreadableSource(f"{name}: holds no frames; give a whole file with moving pictures")
-            stream = container.streams.video[0]
-            if stream.width * stream.height > MAX_FRAME_PIXELS:
-                raise ValueError(f"{stream.width} x {stream.height} pixels, and at most {MAX_FRAME_PIXELS} can be")
-            stream.thread_type = "AUTO"
-            images = []
-            for index in _evenly(len(times), frames):
-                container.seek(times[index], stream=stream)
-                after = (frame for frame in container.decode(stream) if _time(frame) >= times[index])
-                frame = next(after, None)
-                if frame is None:
-                    raise UnreadableSource(f"{name}: cut off before its last frame; give the whole file")
-                images.append(frame.to_image().rotate(frame.rotation, expand=True))
-            return images
+    with reading_source(name, "a video", "a whole mp4, webm, mkv, mov or avi"), open_media(path) as container:
+        times, keys = _frame_times(container) if container.streams.video else ([], [])
+        if not times:
+            raise UnreadableSource(f"{name}: holds no frames; give a whole file with moving pictures")
+        wanted = [times[index] for index in _evenly(len(times), frames)]
+        images = list(_frames_at(container, wanted, keys))
+    if len(images) < len(wanted):
+        raise UnreadableSource(f"{name}: cut off before its last frame; give the whole file")
+    return images
 
 
 def read_frames(source: Source, frames: int) -> list[Image.Image]:
@@ -107,11 +98,33 @@ def _evenly(there: int, wanted: int) -> list[int]:
     return np.linspace(0, there - 1, min(there, wanted)).round().astype(int).tolist()
 
 
-def _frame_times(container: av.container.InputContainer) -> list[int]:
-    """When each frame is shown, without decoding any."""
+def _frame_times(container: av.container.InputContainer) -> tuple[list[int], list[int]]:
+    """When each frame is shown, and which of these are key frames, without decoding any."""
     # The last packet is empty; cut material is to be discarded.
     packets = (packet for packet in container.demux(video=0) if packet.size > 0 and not packet.is_discard)
-    return sorted(time for packet in packets if (time := _time(packet)) is not None)
+    shown = sorted((_time(packet), packet.is_keyframe) for packet in packets if _time(packet) is not None)
+    keys = [time for time, is_key in shown if is_key]
+    # What comes before the first key frame cannot be decoded.
+    return [time for time, _ in shown if keys and time >= keys[0]], keys
+
+
+def _frames_at(container: av.container.InputContainer, wanted: list[int], keys: list[int]) -> Iterator[Image.Image]:
+    """The frames shown at the wanted times, which rise; fewer where the file ends before."""
+    stream = container.streams.video[0]
+    if stream.width * stream.height > MAX_FRAME_PIXELS:
+        raise ValueError(f"{stream.width} x {stream.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million")
+    stream.thread_type = "AUTO"
+    frame = None
+    for time in wanted:
+        key = keys[bisect_right(keys, time) - 1]
+        if frame is None or key > _time(frame):
+            container.seek(key, stream=stream)
+            decoder, frame = container.decode(stream), None
+        while frame is None or _time(frame) < time:
+            frame = next(decoder, None)
+            if frame is None:
+                return
+        yield frame.to_image().rotate(frame.rotation, expand=True)
 
 
 def _time(timed: av.Packet | av.VideoFrame) -> int | None:
