@@ -71,13 +71,13 @@ def _mixed(source: Source, track: int, channel: int | None, name: str) -> tuple[
     for rate, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
         mixed = []
         for block, _ in blocks:
+            seconds += len(block) / rate
+            values += len(block) * max(block.shape[1], 2)  # at least one is kept, half a gigabyte
+            if seconds > MAX_SECONDS + 1 or values > MAX_VALUES:  # some coders add a little
+                raise UnreadableSource(f"{name}: is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s")
             peaks = np.maximum(peaks, np.abs(block).max(axis=0))
             if not peaks.max() <= MAX_PEAK:
                 raise UnreadableSource(f"{name}: holds NaN, infinite or huge samples; scale them to at most 1")
-            seconds += len(block) / rate
-            values += len(block) * max(len(peaks), 2)  # at least one is kept, half a gigabyte
-            if seconds > MAX_SECONDS + 1 or values > MAX_VALUES:  # some coders add a little
-                raise UnreadableSource(f"{name}: is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s")
             mono = block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel]
             mixed.append(mono.astype(np.float32))
         pieces.append((np.concatenate(mixed), rate))
