@@ -138,18 +138,22 @@ def _heard(clip: Clip) -> dict[str, str | None]:
         samples = read_audio(str(clip.source), RATE)[: LONGEST * RATE]
     except UnreadableSource:
         return {"audio": None, "picture": None}
-    return {"audio": _uri("audio/ogg", _vorbis(samples)), "picture": _uri("image/png", _spectrogram(samples))}
+    return {"audio": _uri("audio/mpeg", _mp3(samples)), "picture": _uri("image/png", _spectrogram(samples))}
 
 
 def _uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _vorbis(samples: np.ndarray) -> bytes:
-    import soundfile
+def _mp3(samples: np.ndarray) -> bytes:
+    import av
 
+    frame = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1)[None], "fltp", "mono")
+    frame.sample_rate = RATE
     file = io.BytesIO()
-    soundfile.write(file, np.clip(samples, -1, 1), RATE, format="OGG", subtype="VORBIS")
+    with av.open(file, "w", format="mp3") as container:
+        stream = container.add_stream("mp3", rate=RATE, layout="mono")
+        container.mux([*stream.encode(frame), *stream.encode()])
     return file.getvalue()
 
 
