@@ -7,6 +7,7 @@ import re
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -55,6 +56,9 @@ class Parameter:
             InvalidOption: it is of another type than the default, or breaks the rule.
         """
         kind = type(self.default)
+        if kind is float and isinstance(value, str):  # YAML takes 1e-4 for a text
+            with suppress(ValueError):
+                value = float(value)
         allowed = (int, float) if kind is float else kind
         if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
             example = f", e.g. '[{value}]'" if kind is list and not isinstance(value, dict) else ""
