@@ -78,7 +78,7 @@ def _relative(file: Path) -> str:
 
 
 def _commit() -> str | None:
-    """The clone's commit; None where there is none, though another repository may enclose the environment of a wheel."""
+    """The clone's commit; None where there is none: a repository may enclose the environment of a wheel."""
 
     def git(*words: str) -> str:
         done = subprocess.run(["git", "-C", REPOSITORY, *words], capture_output=True, text=True, check=True)
