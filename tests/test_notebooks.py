@@ -12,6 +12,7 @@ from PIL import Image
 from solved import solved
 
 from studies.runner import find, parameters, run_notebook
+from zscap import evaluation
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SOUNDSCAPES = NOTEBOOKS.parent / "data" / "soundscapes"
@@ -71,11 +72,7 @@ SMOKE = {
         {"preset": "embedded", "data": "FOLDER/three.csv"},
         ["guided['captioned'] == 3", "differences.loc['matching', 'difference'] > 0.1"],
     ),
-    "10_preference_study": (
-        {"answers_folder": "FOLDER/preferences"},
-        ["answers['rater'].nunique() == 2", "preferred['share'].between(0.5, 1).all()"],
-    ),
-}  # 09 is run below, 08 for the papers' tables
+}  # 09 and 10 are run below, 08 for the papers' tables
 
 
 def run_and_solve(name: str, given: dict, bounds: list[str], folder: Path) -> None:
@@ -88,11 +85,20 @@ def run_and_solve(name: str, given: dict, bounds: list[str], folder: Path) -> No
 @pytest.mark.parametrize("name", SMOKE)
 def test_another_run_keeps_its_bounds_and_solves_the_exercises(name, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    shutil.copytree(SOUNDSCAPES.parent / "preferences", tmp_path / "preferences")
     clips = pd.read_csv(SOUNDSCAPES.parent / "soundscapes.csv").drop_duplicates("file").head(3)
     files = [str(SOUNDSCAPES / f"{Path(file).stem}.flac") for file in clips["file"]]
     pd.DataFrame({"file": files, "caption": "A sound."}).to_csv("three.csv")
     run_and_solve(name, *json.loads(json.dumps(SMOKE[name]).replace("FOLDER", str(tmp_path))), tmp_path)
+
+
+def test_a_study_of_two_runs_that_are_there(tmp_path):
+    for name, weight in (("without", 0.0), ("with", 0.1)):
+        evaluation.run("embedded-proximal", "soundscapes", tmp_path / name, clips=4, classifier_scale=weight)
+    shutil.copytree(SOUNDSCAPES.parent / "preferences", tmp_path / "preferences")
+    folders = {"first": "without", "second": "with", "answers_folder": "preferences"}
+    bounds = ["answers['rater'].nunique() == 2", "preferred['share'].between(0.5, 1).all()"]
+    given = {name: str(tmp_path / folder) for name, folder in folders.items()}
+    run_and_solve("10_preference_study", given, bounds, tmp_path)
 
 
 @pytest.fixture
