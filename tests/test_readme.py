@@ -12,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from studies.runner import checked, find, parameters
+from studies.runner import checked, find
 from zscap.evaluation.intervals import interval
 
 ROOT = Path(__file__).parent.parent
@@ -93,12 +93,6 @@ def test_links_lead_somewhere():
     assert len(links) > 8
     for link in links:
         assert (ROOT / link).exists(), link
-
-
-def test_every_notebook_is_in_the_table():
-    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
-        row = re.search(rf"\(notebooks/{notebook.name}\) \| .+ \| \d+ \| (.+) \|\n", README)
-        assert set(re.findall(r"`(\w+)`", row[1])) <= parameters(notebook).keys()
 
 
 def test_no_interval_has_no_width():
