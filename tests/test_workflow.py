@@ -50,7 +50,7 @@ def test_wrong_parameters_are_refused_before_anything_runs(wrong, said, tmp_path
 
 def test_a_failed_shard_costs_its_run_alone_and_the_next_sweep_takes_what_is_left(tmp_path, monkeypatch):
     monkeypatch.setenv("ZSCAP_CACHE", str(tmp_path / "nothing fetched"))
-    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
     file, runs = tmp_path / "grid.yaml", tmp_path / "out" / "embedded-proximal"
     grid = {"out": "out", "presets": ["embedded-proximal"], "data": ["soundscapes"], "clips": 1}
     options = {"one": {"max_new_tokens": 1}, "two": {"max_new_tokens": 2}}
