@@ -190,13 +190,9 @@ def fetch(
     check: Annotated[bool, typer.Option("--check", help="Read every file whole; replace what is damaged.")] = False,
 ) -> None:
     """Download a data set, or what a preset needs from the model hub."""
-    from ..preset import downloads
-    from ..preset.load import fetch as fetch_weights
+    from ..preset.load import fetch as fetched
 
-    if name in (*downloads.DATASETS, *downloads.MANUAL):
-        typer.echo(downloads.fetch(name))  # which checks in any case
-    else:
-        fetch_weights(name, check=check)
+    fetched(name, check=check)
 
 
 # --- Evaluation ------------------------------------------------------------------------------------------------------
