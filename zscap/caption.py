@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from torch import Tensor
 
 from .errors import ZscapError
-from .guidance import Iteration
 from .options import DecodingOptions
+from .scoring import Iteration
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -7,19 +7,21 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
+from typing import overload
 
 import torch
 from torch import Tensor
 
 from .caption import Caption, Step, rank
 from .errors import InvalidOption, MissingWeights, ZscapError
-from .guidance import Proposal, guide
+from .guidance import guide
 from .guidance.penalties import plausible
+from .guidance.words import Guidance, WholeWords, default_words, with_whole_words
 from .keywords import Keywords, default_keywords, prompt_with
 from .language_model import LanguageModel, State
-from .options import DecodingOptions, SteeringOptions, most_unusual
-from .roles import NO_NUMBERS, Classifier, Matcher, Source, finite, source_name
-from .scoring import CandidateScorer, Scorer
+from .options import DecodingOptions, SteeringOptions
+from .roles import Classifier, Matcher, Source, source_name
+from .scoring import NO_NUMBERS, CandidateScorer, Proposal, Scorer, finite
 from .search import BeamSearch, Hypothesis, Task
 
 
@@ -68,8 +70,16 @@ class Captioner:
         self.batch_size = batch_size
         self.scorer = Scorer(language_model, matcher, classifier)
         self._keywords = lru_cache(maxsize=4)(partial(Keywords, matcher=matcher))
+        words = partial(WholeWords, language_model=language_model, embed=self.scorer.embeddings)
+        self._whole_words = lru_cache(maxsize=4)(words)
 
-    def __call__(self, sources: Source | list[Source], **changes) -> Caption | list[Caption]:
+    @overload
+    def __call__(self, sources: list[Source], **changes) -> list[Caption]: ...
+
+    @overload
+    def __call__(self, sources: Source, **changes) -> Caption: ...
+
+    def __call__(self, sources, **changes):
         """One caption for one source, a list for a list, in its order.
 
         Args:
@@ -206,7 +216,9 @@ class Captioner:
         self, tasks: Iterator[Task], options: DecodingOptions, watch: list[Step] | None
     ) -> Iterator[tuple[Task, list[Hypothesis]]]:
         """The main loop. Each task's final beam, best first, once it has ended; the next task takes its place."""
-        end_ids = self.language_model.end_ids(options.end_tokens)
+        matches, classifies = self._guides(options)
+        guidance, end_ids = self._guidance(options, matches), self.language_model.end_ids(options.end_tokens)
+        propose = partial(self._propose, options=options, end_ids=end_ids, matches=matches, classifies=classifies)
         search = BeamSearch(options.beam_size, end_ids, options.draft_temperature)
         state: State | None = None
         while (newcomers := list(islice(tasks, self.batch_size - len(search.beams)))) or search.rows:
@@ -215,45 +227,67 @@ class Captioner:
             if rows:
                 states = [state, *(task.state for task in newcomers)]
                 state = State.joined([each for each in states if each is not None])
-                textless = self._textless(state)
-                proposal = self._propose(state, rows, textless, options)
-                log_p = guide(options, proposal).masked_fill(textless, -torch.inf)
+                proposal = propose(state, rows)
+                guided = guidance(options, proposal)
+                log_p = guided.log_p.where(proposal.possible, -torch.inf).log_softmax(-1)
                 if watch is not None:
                     pieces = self.language_model.pieces
-                    watch.append(Step(proposal.scorer.texts, proposal.log_p, log_p, proposal.iterations, pieces))
+                    watch.append(Step(proposal.scorer.texts, proposal.log_p, log_p, list(guided.iterations), pieces))
                 state = search.advance(state, proposal.cache, log_p, proposal.log_p)
             for task, beam in search.ended():
                 if not beam and task.error is None:  # the search drops what is no number
                     task = replace(task, error=self._no_numbers(task, rows, proposal, options))
                 yield task, beam
 
-    def _no_numbers(self, task: Task, rows: list[tuple], proposal: Proposal, options: DecodingOptions) -> ZscapError:
-        """Why a task has no token whose guided probability is a number."""
-        ours = torch.tensor([each is task for each, _ in rows])
-        unusual = most_unusual(options)
-        if unusual is None or not proposal.log_p[ours.to(proposal.log_p.device)].isfinite().any():
-            return MissingWeights(f"{task.source}: {NO_NUMBERS.format('language model')}")
-        name, value, usual = unusual
-        return InvalidOption(f"{name}={value}: guidance of {task.source} gives no finite numbers; go nearer to {usual}")
+    def _guides(self, options: DecodingOptions) -> tuple[bool, bool]:
+        """Whether matcher and classifier count."""
+        matches = self.matcher is not None and options.uses_matcher and options.is_guided
+        return matches, self.classifier is not None and options.classifier_scale > 0 and options.is_guided
+
+    def _guidance(self, options: DecodingOptions, matches: bool) -> Guidance:
+        """What bends a proposal, by the options' class; with whole words where the options ask for them."""
+        guidance = guide.dispatch(type(options))
+        if not (options.num_completed and matches):
+            return guidance
+        words = self._whole_words(options.words or default_words())
+        return with_whole_words(guidance, words, options.matching_temperature)
 
     def _propose(
-        self, state: State, rows: list[tuple[Task, tuple[int, ...]]], textless: Tensor, options: DecodingOptions
+        self,
+        state: State,
+        rows: list[tuple[Task, tuple[int, ...]]],
+        options: DecodingOptions,
+        end_ids: list[int],
+        matches: bool,
+        classifies: bool,
     ) -> Proposal:
         """The language model's own next token, with what is needed to score its candidates."""
         lm = self.language_model
         texts = [lm.text(tokens, task.prompt if options.prompt_in_text else "") for task, tokens in rows]
-        sources = None if self.matcher is None else torch.stack([task.embedding for task, _ in rows])
-        scorer = CandidateScorer(self.scorer, texts, sources, options)
+        sources = torch.stack([task.embedding for task, _ in rows]) if matches else None
+        scorer = CandidateScorer(self.scorer, texts, sources, classifies, strip=not options.prompt_in_text)
         logits, cache = lm.forward(state)
         log_p = logits.log_softmax(-1)
-        possible = plausible(log_p.masked_fill(textless, -torch.inf), options.min_p)
-        return Proposal(lm, state, logits, log_p, cache, possible, scorer)
+        textless = self._textless(state)
+        possible = plausible(log_p.masked_fill(textless, -torch.inf), options.min_p) & ~textless
+        return Proposal(lm, state, logits, log_p, cache, possible, end_ids, scorer)
 
     def _textless(self, state: State) -> Tensor:
         """Where a caption would end before its first word: bool, shape = (rows, vocabulary)."""
         is_eos = torch.zeros(self.language_model.vocabulary_size, dtype=torch.bool, device=state.tokens.device)
         is_eos[self.language_model.eos_ids] = True
         return (state.generated == 0)[:, None] & is_eos
+
+    def _no_numbers(self, task: Task, rows: list[tuple], proposal: Proposal, options: DecodingOptions) -> ZscapError:
+        """Why a task has no token whose guided probability is a number."""
+        ours = torch.tensor([each is task for each, _ in rows])
+        changed = options.most_unusual()
+        if not proposal.log_p[ours.to(proposal.log_p.device)].isfinite().any():
+            return MissingWeights(f"{task.source}: {NO_NUMBERS.format('language model')}")
+        if changed is None:
+            return MissingWeights(f"{task.source}: {NO_NUMBERS.format('guided language model')}")
+        name, value, usual = changed
+        return InvalidOption(f"{name}={value}: guidance of {task.source} gives no finite numbers; go nearer to {usual}")
 
     def _caption(self, task: Task, beam: list[Hypothesis], options: DecodingOptions) -> Caption:
         """The hypothesis of a beam whose text, without the prompt, fits its source best; scored as a caption."""
@@ -269,6 +303,7 @@ class Captioner:
         caption = Caption(task.source, task.prompt, text, continuation, chosen.tokens, log_likelihood=likelihood)
         return self._scored(caption, task.embedding)
 
+    @torch.no_grad()
     def _encode(self, source: Source) -> Tensor | None:
         """The source's embedding, shape = (d,); None without a matcher."""
         if self.matcher is None:

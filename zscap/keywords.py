@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from .errors import InvalidData
 from .folders import ASSETS, data_folder
 from .options import DecodingOptions
-from .roles import Matcher, finite
+from .roles import Matcher
+from .scoring import finite
 
 if TYPE_CHECKING:
     from torch import Tensor

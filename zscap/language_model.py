@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import torch
@@ -13,7 +12,6 @@ from torch.nn.functional import pad
 from transformers.cache_utils import DynamicCache
 
 from .errors import InvalidOption
-from .files.pretrained import read_checkpoint
 from .roles import Source
 
 if TYPE_CHECKING:  # transformers' other modules take seconds to import
@@ -117,30 +115,7 @@ class LanguageModel:
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase):
         self.model = model.eval().requires_grad_(False)
         self.tokenizer = tokenizer
-        self._begun = lru_cache(maxsize=PROMPTS_KEPT)(self._begin)
-        self._end_ids: dict[tuple[str, ...], list[int]] = {}
-
-    @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        revision: str | None = None,
-        device: str | torch.device = "cpu",
-        dtype: str = "float32",
-    ) -> LanguageModel:
-        """Read a causal language model from a folder, or by its hub id from the local cache.
-
-        Args:
-            path: the folder, or the hub id.
-            revision: a commit of the hub's; None for the newest in the cache.
-            device, dtype: where and in which precision it runs.
-
-        Raises:
-            MissingWeights: something is not there, or only in part.
-        """
-        parts = "AutoModelForCausalLM", "AutoTokenizer"
-        return cls(*read_checkpoint(path, *parts, revision=revision, device=device, dtype=dtype))
+        self._begun: dict[str, State] = {}  # of the last prompts; a memory that held a method would hold the model
 
     @property
     def device(self) -> torch.device:
@@ -156,7 +131,9 @@ class LanguageModel:
         Raises:
             InvalidOption: a prompt of fewer than two tokens, or of more than the model reads.
         """
-        return self._begun(prompt)
+        state = self._begun.get(prompt) or self._begin(prompt)
+        self._begun = dict([*self._begun.items(), (prompt, state)][-PROMPTS_KEPT:])
+        return state
 
     @torch.no_grad()
     def _begin(self, prompt: str) -> State:
@@ -246,16 +223,12 @@ class LanguageModel:
         Raises:
             InvalidOption: one of `end_tokens` is no single token, or none is known.
         """
-        if end_tokens not in self._end_ids:
-            vocabulary = self.tokenizer.get_vocab()
-            known = [token for token in end_tokens if token in vocabulary or self._decoded(self._ids(token))]
-            ids = map(self._end_id, known or end_tokens)
-            self._end_ids[end_tokens] = list(dict.fromkeys([*ids, *self.eos_ids]))
-        return self._end_ids[end_tokens]
+        known = [token for token in end_tokens if token in self._vocabulary or self._decoded(self._ids(token))]
+        return list(dict.fromkeys([*map(self._end_id, known or end_tokens), *self.eos_ids]))
 
     def _end_id(self, end_token: str) -> int:
-        if end_token in self.tokenizer.get_vocab():  # a tokenizer may put a space before a text
-            return self.tokenizer.convert_tokens_to_ids(end_token)
+        if end_token in self._vocabulary:  # a tokenizer may put a space before a text
+            return self._vocabulary[end_token]
         ids = self._ids(end_token)
         if len(ids) == 1 and self._decoded(ids):
             return ids[0]
@@ -264,6 +237,10 @@ class LanguageModel:
             f"end_token={end_token!r}: is no token of the language model, whose tokenizer makes {pieces or 'nothing'} "
             "of it; choose a single token, e.g. '.'"
         )
+
+    @cached_property
+    def _vocabulary(self) -> dict[str, int]:
+        return self.tokenizer.get_vocab()
 
     @cached_property
     def eos_ids(self) -> list[int]:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import dataclasses
+import ast
 import inspect
-import json
 import math
-import typing
 from collections.abc import Callable
-from contextlib import suppress
-from dataclasses import dataclass, field
-from functools import cache
-from typing import ClassVar, Literal, Self
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import ClassVar, Literal, Self, dataclass_transform
 
 from .errors import InvalidOption, suggestion
 
-
-def _option(default, help: str, rule: str = "", check: Callable[[object], bool] | None = None):
-    """A field with its meaning, the rule that a user reads, and the check that enforces it."""
-    return field(default=default, metadata={"help": help, "rule": rule, "check": check})
+TYPES = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", tuple: "a list"}
 
 
-# The most is far beyond what is of use: more would take for ever, or give what is no number any more.
+def _option(default, help: str, rule: str = "", check: Callable[[object], object] = lambda value: True, items=str):
+    """A field with its meaning, the rule that a user reads, the check that enforces it, and the type of a list's items.
+
+    The most that a number may be is far beyond what is of use: more would take for ever, or give no number any more.
+    """
+    return field(default=default, metadata={"help": help, "rule": rule, "check": check, "items": items})
 
 
 def _at_least(least: float, most: float, default, help: str):
@@ -41,14 +39,18 @@ def _share(default, help: str):
 
 
 def _text(default, help: str):
-    return _option(default, help, "a text that is not empty", bool)
+    return _option(default, help, "not empty", bool)
 
 
-@typing.dataclass_transform(kw_only_default=True, frozen_default=True)
+def _choice(default: str, help: str, *choices: str):
+    return _option(default, help, "one of " + ", ".join(choices), choices.__contains__)
+
+
+@dataclass_transform(kw_only_default=True, frozen_default=True)
 def _options(cls: type) -> type:
     """A frozen dataclass whose docstring goes on with the meaning of each option."""
     cls = dataclass(frozen=True, kw_only=True)(cls)
-    meanings = (f"    {each.name} ({each.default!r}): {each.metadata['help']}." for each in dataclasses.fields(cls))
+    meanings = (f"    {each.name} ({each.default!r}): {each.metadata['help']}." for each in fields(cls))
     cls.__doc__ = "\n".join([inspect.cleandoc(cls.__doc__), "", "Args:", *meanings])
     return cls
 
@@ -64,9 +66,13 @@ class DecodingOptions:
     num_keywords: int = _at_least(0, 1000, 0, "names that fit the source best, put before the prompt")
     keyword_prompt: str = _text("Objects: ", "what stands before the keywords")
     keywords: tuple[str, ...] = _option(
-        (), "names to choose from; () takes AudioSet's if they are fetched, else zscap's own", "names, none empty", all
+        (), "names to choose from; () takes AudioSet's if they are fetched, else zscap's own", "none empty", all
     )
     num_candidates: int = _at_least(1, 10**6, 512, "tokens whose texts are scored; at most the vocabulary")
+    num_completed: int = _at_least(
+        0, 1000, 0, "of the most promising tokens, those that begin words are read as these words; 0 is off"
+    )
+    words: tuple[str, ...] = _option((), "words to complete; () takes zscap's own of sounds", "none empty", all)
     classifier_scale: float = _weight(0.015, "weight of the classifier (lambda2); 0 leaves it out")
     min_p: float = _option(
         0.0,
@@ -84,14 +90,8 @@ class DecodingOptions:
     seed: int = _at_least(0, 2**32 - 1, 0, "of the drafts")
 
     def __post_init__(self) -> None:
-        for option in dataclasses.fields(self):
-            value = _typed(option.name, getattr(self, option.name), _types(type(self))[option.name])
-            check = option.metadata.get("check")
-            if check is not None and not check(value):
-                raise InvalidOption(
-                    f"{option.name}={_shown(value)}: must be {option.metadata['rule']}, e.g. {option.default!r}"
-                )
-            object.__setattr__(self, option.name, value)
+        for option in fields(self):
+            object.__setattr__(self, option.name, _checked(option, getattr(self, option.name)))
         if self.num_drafts > 1 and self.beam_size > 1:
             raise InvalidOption(
                 f"num_drafts={self.num_drafts} with beam_size={self.beam_size}: one of them must be 1; "
@@ -103,6 +103,16 @@ class DecodingOptions:
         """Whether the matcher's scores count."""
         return True
 
+    @property
+    def is_guided(self) -> bool:
+        """Whether guidance runs at all."""
+        return True
+
+    @property
+    def matching_temperature(self) -> float:
+        """What a cosine is divided by where it counts beside a log-probability."""
+        return 1.0
+
     def override(self, **changes) -> Self:
         """The same options with some changed, by name.
 
@@ -110,31 +120,63 @@ class DecodingOptions:
             InvalidOption: an unknown name or an impossible value.
         """
         for name in changes:
-            _check_name(name, type(self))
-        return dataclasses.replace(self, **changes)
+            self.field(name)
+        changed = replace(self, **changes)
+        object.__setattr__(changed, "_usual", self.usual)
+        return changed
+
+    def settled(self) -> Self:
+        """The same options, of which these values are the usual ones from now on, as those of a preset are."""
+        settled = replace(self)
+        object.__setattr__(settled, "_usual", self)
+        return settled
+
+    @property
+    def usual(self) -> Self:
+        """What these options were before a caller changed some: a preset's, else the defaults of the class."""
+        return self.__dict__.get("_usual") or type(self)()
+
+    def most_unusual(self) -> tuple[str, float, float] | None:
+        """The number that a caller changed by the largest factor: name, value, usual value; None if none was."""
+        pairs = [(each.name, getattr(self, each.name), getattr(self.usual, each.name)) for each in fields(self)]
+        ratios = {
+            abs(math.log(value / usual)): (name, value, usual)
+            for name, value, usual in pairs
+            if isinstance(usual, float) and usual > 0 and value > 0 and value != usual
+        }
+        return ratios[max(ratios)] if ratios else None
+
+    @classmethod
+    def field(cls, name: str) -> Field:
+        """The option of a name.
+
+        Raises:
+            InvalidOption: there is none.
+        """
+        options = {option.name: option for option in fields(cls)}
+        if name not in options:
+            raise InvalidOption(f"unknown option {name!r} of {cls.__name__}: {suggestion(name, options)}")
+        return options[name]
 
     @classmethod
     def rule(cls, name: str) -> str:
         """What the values of option `name` must be."""
-        return cls.__dataclass_fields__[name].metadata.get("rule") or _type_name(_types(cls)[name])
+        return _rule(cls.field(name))
 
     @classmethod
-    def parse(cls, name: str, text: str):
+    def parse(cls, name: str, text: str) -> object:
         """The value of option `name` written as text, as on the command line.
 
         Raises:
-            InvalidOption: an unknown name or a text that is not of the option's type.
+            InvalidOption: an unknown name or a text that is no value of Python or JSON.
         """
-        _check_name(name, cls)
-        if _types(cls)[name] is str or typing.get_origin(_types(cls)[name]) is Literal:
+        option = cls.field(name)
+        if isinstance(option.default, str):
             return text
         try:
-            return json.loads({"True": "true", "False": "false"}.get(text, text))
-        except (ValueError, RecursionError):  # ValueError: no JSON, or a number of thousands of digits
-            with suppress(ValueError):
-                if math.isfinite(number := float(text)):  # ".5", which JSON does not know
-                    return number
-            raise InvalidOption(f"{name}={_shown(text)[1:-1]}: must be {_type_name(_types(cls)[name])}") from None
+            return ast.literal_eval({"true": "True", "false": "False"}.get(text, text.strip()))
+        except (ValueError, SyntaxError, MemoryError, RecursionError):
+            raise InvalidOption(f"{name}={_shown(text)[1:-1]}: must be {_rule(option)}") from None
 
 
 @_options
@@ -144,14 +186,10 @@ class GuidanceOptions(DecodingOptions):
     num_previewed: int = _at_least(
         0, 10**6, 0, "tokens of which the candidates are the most promising; 0 takes the most probable"
     )
-    num_completed: int = _at_least(
-        0, 1000, 0, "of the most promising tokens, those that begin words are read as these words; 0 is off"
-    )
-    words: tuple[str, ...] = _option((), "words to complete; () takes zscap's own of sounds", "words, none empty", all)
     temperature: float = _positive(0.01, "of the softmax that turns the candidates' scores into a target")
     matching_scale: float = _weight(1.0, "weight of the target's cross-entropy (lambda1); 0 leaves the matcher out")
-    combine: Literal["scores", "losses"] = _option(
-        "scores", "'scores': one target of the summed scores; 'losses': one cross-entropy for each guide"
+    combine: Literal["scores", "losses"] = _choice(
+        "scores", "'scores': one target of the summed scores; 'losses': one cross-entropy a guide", "scores", "losses"
     )
     fusion_scale: float = _share(0.99, "the search sees p**fusion_scale * p0**(1 - fusion_scale)")
     repetition_penalty: float = _positive(1.0, "of each of the last four tokens; 1 is off")
@@ -162,7 +200,7 @@ class GuidanceOptions(DecodingOptions):
     end_boost: float = _positive(1.01, "of the end token, from the second token on")
     start_penalty: float = _positive(1.6, "of the end token as first token")
     forbidden_tokens: tuple[int, ...] = _option(
-        (), "ids of tokens that are penalised", "token ids, 0 or more", lambda ids: all(i >= 0 for i in ids)
+        (), "ids of tokens that are penalised", "token ids, 0 or more", lambda ids: all(i >= 0 for i in ids), int
     )
     forbidden_penalty: float = _positive(20.0, "of the forbidden tokens")
 
@@ -174,6 +212,10 @@ class GuidanceOptions(DecodingOptions):
     def uses_matcher(self) -> bool:
         return self.matching_scale > 0
 
+    @property
+    def matching_temperature(self) -> float:
+        return self.temperature
+
 
 @_options
 class SteeringOptions(GuidanceOptions):
@@ -184,11 +226,15 @@ class SteeringOptions(GuidanceOptions):
 
     num_iterations: int = _at_least(0, 100, 3, "gradient steps per token; 0 decodes without guidance")
     step_size: float = _positive(0.3, "of a gradient step")
-    step_schedule: Literal["constant", "linear"] = _option(
-        "constant", "'linear': the step falls to 1/num_iterations of itself"
+    step_schedule: Literal["constant", "linear"] = _choice(
+        "constant", "'linear': the step falls to 1/num_iterations of itself", "constant", "linear"
     )
     gradient_norm_power: float = _at_least(0, 2, 0.9, "a gradient g becomes g / ||g||**power")
     kl_scale: float = _weight(0.2, "weight of KL(guided || unguided) (lambda0)")
+
+    @property
+    def is_guided(self) -> bool:
+        return self.num_iterations > 0
 
 
 @_options
@@ -224,57 +270,42 @@ class MagicOptions(DecodingOptions):
     def uses_matcher(self) -> bool:
         return self.beta > 0
 
-
-def most_unusual(options: DecodingOptions) -> tuple[str, float, float] | None:
-    """The number that is the most times larger or smaller than its default: name, value, default; None if none is."""
-    numbers = [(each.name, getattr(options, each.name), each.default) for each in dataclasses.fields(options)]
-    ratios = {
-        abs(math.log(value / default)): (name, value, default)
-        for name, value, default in numbers
-        if isinstance(default, float) and default > 0 and value > 0
-    }
-    return ratios[max(ratios)] if max(ratios) > 0 else None
+    @property
+    def matching_temperature(self) -> float:
+        return 1 / self.logit_scale
 
 
-@cache  # 5 ms, and options are overridden call by call
-def _types(options: type) -> dict[str, type]:
-    return typing.get_type_hints(options)
-
-
-def _check_name(name: str, options: type) -> None:
-    names = [option.name for option in dataclasses.fields(options)]
-    if name not in names:
-        raise InvalidOption(f"unknown option {name!r} of {options.__name__}: {suggestion(name, names)}")
-
-
-def _typed(name: str, value, kind):
-    """`value` as `kind`; numbers and sequences convert where nothing is lost."""
+def _checked(option: Field, value: object) -> object:
+    """`value` as the default's type, if it keeps to the option's rule; one without a default is taken as it is."""
+    if option.default is MISSING:
+        return value
     try:
-        if typing.get_origin(kind) is Literal:
-            if value in typing.get_args(kind):
-                return value
-        elif kind is bool:
-            if isinstance(value, bool):
-                return value
-        elif kind is str:
-            if isinstance(value, str):
-                value.encode()  # fails where the command line was no UTF-8
-                return value
-        elif isinstance(value, bool):
-            pass
-        elif kind is int:
-            if int(value) == value:
-                return int(value)
-        elif kind is float:
-            if math.isfinite(value):
-                return float(value)
-        elif typing.get_origin(kind) is not tuple:
-            return value  # of a type that a subclass brings
-        elif not isinstance(value, str):
-            return tuple(_typed(name, item, typing.get_args(kind)[0]) for item in value)
+        converted = _converted(value, type(option.default), option.metadata.get("items", str))
+        if option.metadata.get("check", lambda value: True)(converted):
+            return converted
     except (TypeError, ValueError, OverflowError):
         pass
-    raise InvalidOption(f"{name}={_shown(value)}: must be {_type_name(kind)}")
+    raise InvalidOption(f"{option.name}={_shown(value)}: must be {_rule(option)}, e.g. {option.default!r}")
+
+
+def _converted(value: object, kind: type, items: type) -> object:
+    """`value` as a `kind`; numbers and sequences convert where nothing is lost."""
+    if kind is tuple and not isinstance(value, str):
+        return tuple(_converted(item, items, items) for item in value)
+    if kind in (int, float) and not isinstance(value, str | bool) and kind(value) == value and abs(value) < math.inf:
+        return kind(value)
+    if kind in (int, float, tuple) or not isinstance(value, kind if kind in TYPES else object):
+        raise TypeError
+    if kind is str:
+        value.encode()  # fails where the command line was no UTF-8
+    return value
+
+
+def _rule(option: Field) -> str:
+    kind = type(option.default)
+    rule = option.metadata.get("rule") or ("UTF-8" if kind is str else "finite" if kind is float else "")
+    listed = f" of {TYPES[option.metadata.get('items', str)][2:]}s" if kind is tuple else ""
+    return ", ".join(filter(None, [TYPES.get(kind, kind.__name__) + listed, rule]))
 
 
 def _shown(value: object) -> str:
@@ -284,15 +315,3 @@ def _shown(value: object) -> str:
     except ValueError:
         text = "a number of too many digits"
     return text if len(text) <= 80 else f"{text[:60]}...{text[-10:]}"
-
-
-def _type_name(kind) -> str:
-    if typing.get_origin(kind) is Literal:
-        return " or ".join(repr(choice) for choice in typing.get_args(kind))
-    return {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a finite number",
-        str: "a text of UTF-8",
-        tuple[str, ...]: 'a list of texts, e.g. ["dog", "rain"]',
-    }.get(kind, "a list of whole numbers, e.g. [13, 25]")

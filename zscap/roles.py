@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
-from .errors import MissingWeights
-
 if TYPE_CHECKING:
     import numpy as np
     from PIL import Image
@@ -15,8 +13,6 @@ if TYPE_CHECKING:
 
 # A recording, an image, or a video, each as a path or in memory: samples with their rate, a picture, frames.
 Source: TypeAlias = "str | Path | tuple[np.ndarray, int] | Image.Image | tuple[Image.Image, ...]"
-
-NO_NUMBERS = "the {} gives a number that is not finite; get its weights again, or in low precision take float32"
 
 
 class SourceEncoder(Protocol):
@@ -69,14 +65,3 @@ def source_name(source: Source) -> str:
 def is_image(source: object) -> bool:
     """Whether a source is a picture in memory, told without importing a library of pictures."""
     return all(hasattr(source, name) for name in ("width", "height", "convert"))
-
-
-def finite(values: Tensor, network: str, name: str) -> Tensor:
-    """What a network says of what is called `name`.
-
-    Raises:
-        MissingWeights: not all of it are finite numbers.
-    """
-    if not values.isfinite().all():
-        raise MissingWeights(f"{name}: {NO_NUMBERS.format(network)}")
-    return values

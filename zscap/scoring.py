@@ -1,22 +1,100 @@
-"""Texts of candidate continuations: each distinct one is embedded once and classified once, or never if it cannot win.
+"""The language model's proposal for the next token, and what the texts of its candidates are worth.
 
-What each saving rests on: a text's embedding and its probability depend on neither source nor iteration, so they are
-kept from clip to clip; within one token, scores are looked up by token id; and a classifier that adds at most
-`classifier_scale` need not be asked about a text that lies further behind (docs/METHODS.md, section 5).
+Each distinct text is embedded once and classified once, or never if it cannot win. What each saving rests on: a text's
+embedding and its probability depend on neither source nor iteration, so they are kept from clip to clip; within one
+token, scores are looked up by token id; and a classifier that adds at most `classifier_scale` need not be asked about a
+text that lies further behind (docs/METHODS.md, section 5).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from threading import Lock
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .language_model import LanguageModel
-from .options import DecodingOptions
-from .roles import Classifier, Matcher, finite
+from .errors import MissingWeights
+from .language_model import Cache, LanguageModel, State
+from .roles import Classifier, Matcher
 
 REMEMBERED = 20_000  # texts: their embeddings take 80 MB at d = 1024
+NO_NUMBERS = "the {} gives a number that is not finite; get its weights again, or in low precision take float32"
+
+
+class Iteration(NamedTuple):
+    """Candidates and their scores; Tensors of shape = (rows, k) but for log_p, (rows, vocabulary).
+
+    Attributes:
+        log_p: of the language model, with what guidance has done so far.
+        candidates: token ids.
+        matching: cosine of each candidate's text with the source, NaN where it was not asked for.
+        probability: the classifier's, of each candidate's text, NaN where it was not asked for.
+    """
+
+    log_p: Tensor
+    candidates: Tensor
+    matching: Tensor | None
+    probability: Tensor | None
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """The next token as the language model alone would have it, one row per live hypothesis.
+
+    Attributes:
+        language_model: for guidance that runs it again.
+        state: the rows.
+        logits: Tensor, shape = (rows, vocabulary), of the language model alone.
+        log_p: their log-probabilities.
+        cache: keys and values of all of the rows' tokens.
+        possible: bool Tensor, shape = (rows, vocabulary), the tokens that may be chosen at all.
+        end_ids: of the tokens that end a caption.
+        scorer: of the candidates' texts.
+    """
+
+    language_model: LanguageModel
+    state: State
+    logits: Tensor
+    log_p: Tensor
+    cache: Cache
+    possible: Tensor
+    end_ids: list[int]
+    scorer: CandidateScorer
+
+    def most_probable(self, log_p: Tensor, number: int) -> tuple[Tensor, Tensor]:
+        """Log-probabilities and ids of the most probable of the possible tokens, (rows, number) or fewer."""
+        return log_p.where(self.possible, -torch.inf).topk(min(number, int(self.possible.sum(-1).max())))
+
+    def score(self, log_p: Tensor, candidates: Tensor, bound: float = torch.inf) -> Iteration:
+        """The scores of candidates, (rows, k), under log_p, (rows, vocabulary); `bound` as of CandidateScorer."""
+        return Iteration(log_p, candidates, *self.scorer(candidates, self.possible.gather(1, candidates), bound))
+
+
+class Guided(NamedTuple):
+    """What guidance made of a proposal.
+
+    Attributes:
+        log_p: Tensor, shape = (rows, vocabulary), log-probabilities up to a constant in each row. The loop takes what
+            is not possible out of them, and normalises them.
+        iterations: the candidates that were scored on the way.
+    """
+
+    log_p: Tensor
+    iterations: tuple[Iteration, ...] = ()
+
+
+def finite(values: Tensor, network: str, name: str) -> Tensor:
+    """What a network says of what is called `name`.
+
+    Raises:
+        MissingWeights: not all of it are finite numbers.
+    """
+    if not values.isfinite().all():
+        raise MissingWeights(f"{name}: {NO_NUMBERS.format(network)}")
+    return values
 
 
 class Remembered:
@@ -28,23 +106,25 @@ class Remembered:
     """
 
     def __init__(self, function: Callable[[list[str]], Tensor], limit: int = REMEMBERED):
-        self.function = function
+        self.function = torch.no_grad()(function)  # a graph behind a row would be kept with it
         self.limit = limit
         self.asked = self.computed = 0  # texts, since the beginning
         self._rows: dict[str, Tensor] = {}  # the last used come last
+        self._lock = Lock()
 
     def __call__(self, texts: list[str]) -> Tensor:
-        new = [text for text in dict.fromkeys(texts) if text not in self._rows]
-        if new:
-            # Clones: a view would keep the rows of all these texts for as long as one of them is kept.
-            self._rows.update((text, row.clone()) for text, row in zip(new, self.function(new), strict=True))
-        self.asked += len(texts)
-        self.computed += len(new)
-        for text in texts:
-            self._rows[text] = self._rows.pop(text)
-        rows = torch.stack([self._rows[text] for text in texts])
-        for text in list(self._rows)[: max(0, len(self._rows) - self.limit)]:
-            del self._rows[text]
+        with self._lock:
+            new = [text for text in dict.fromkeys(texts) if text not in self._rows]
+            if new:
+                # Clones: a view would keep the rows of all these texts for as long as one of them is kept.
+                self._rows.update((text, row.clone()) for text, row in zip(new, self.function(new), strict=True))
+            self.asked += len(texts)
+            self.computed += len(new)
+            for text in texts:
+                self._rows[text] = self._rows.pop(text)
+            rows = torch.stack([self._rows[text] for text in texts])
+            for text in list(self._rows)[: max(0, len(self._rows) - self.limit)]:
+                del self._rows[text]
         return rows
 
 
@@ -95,25 +175,35 @@ class CandidateScorer:
     Args:
         scorer: remembers texts from token to token.
         texts: what is continued.
-        sources: Tensor, shape = (rows, d), embedding of what each text is about; None without a matcher.
-        options: say which guides count, and whether texts carry the prompt.
+        sources: Tensor, shape = (rows, d), embedding of what each text is about; None leaves the matcher out.
+        classifies: whether the classifier counts.
+        strip: whether texts carry no prompt, so that one begins with a word.
+        readings: by row and token, the text that a token counts as and its own cosine with the source.
     """
 
-    def __init__(self, scorer: Scorer, texts: list[str], sources: Tensor | None, options: DecodingOptions):
-        self.scorer = scorer
-        self.texts = texts
-        self.sources = sources
-        self.matches = scorer.embeddings is not None and options.uses_matcher
-        self.classifies = scorer.probabilities is not None and options.classifier_scale > 0
-        self._strip = not options.prompt_in_text
+    def __init__(
+        self,
+        scorer: Scorer,
+        texts: list[str],
+        sources: Tensor | None,
+        classifies: bool,
+        strip: bool,
+        readings: Mapping[tuple[int, int], tuple[str, float]] | None = None,
+    ):
+        self.scorer, self.texts, self.sources = scorer, texts, sources
+        self.matches, self.classifies, self.strip = sources is not None, classifies, strip
+        self.readings = readings or {}
         shape, device = (len(texts), scorer.language_model.vocabulary_size), scorer.language_model.device
         self._matching = torch.full(shape, torch.nan, device=device)
         self._probability = torch.full(shape, torch.nan, device=device)
-        self._readings: dict[tuple[int, int], tuple[str, float]] = {}
 
     @property
     def has_guides(self) -> bool:
         return self.matches or self.classifies
+
+    def reading(self, readings: Mapping[tuple[int, int], tuple[str, float]]) -> CandidateScorer:
+        """The same in which some tokens count as more text than they have."""
+        return CandidateScorer(self.scorer, self.texts, self.sources, self.classifies, self.strip, readings)
 
     def __call__(self, candidates: Tensor, possible: Tensor, bound: float) -> tuple[Tensor | None, Tensor | None]:
         """Cosines with the row's source and probabilities of the wanted property, each of shape = (rows, k).
@@ -138,14 +228,10 @@ class CandidateScorer:
             probability = probability.where(possible, torch.nan)
         return matching, probability
 
-    def read_as(self, row: int, token: int, reading: str, fit: Tensor) -> None:
-        """From now on a token of one row counts as more text than it has, whose own cosine with the source is `fit`."""
-        self._readings[row, token] = reading, fit.item()
-
     def preview(self, tokens: Tensor) -> Tensor:
         """Cosine of each token's own text with the row's source, (rows, k), of token ids, (rows, k)."""
         fits = (self.scorer.token_embeddings(tokens).to(self.sources) * self.sources[:, None]).sum(-1)
-        for (row, token), (_, fit) in self._readings.items():
+        for (row, token), (_, fit) in self.readings.items():
             fits[row, tokens[row] == token] = fit
         return fits
 
@@ -159,6 +245,6 @@ class CandidateScorer:
         return table.gather(1, candidates)
 
     def _continued(self, row: int, token: int) -> str:
-        piece, _ = self._readings.get((row, token), (self.scorer.language_model.pieces[token], None))
+        piece, _ = self.readings.get((row, token), (self.scorer.language_model.pieces[token], None))
         text = self.texts[row] + piece
-        return text.lstrip() if self._strip else text
+        return text.lstrip() if self.strip else text

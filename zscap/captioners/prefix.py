@@ -15,6 +15,7 @@ from torch.nn.functional import normalize
 
 from ..errors import InvalidOption, MissingWeights
 from ..files.packed import read_packed, write_packed
+from ..files.pretrained import load_language_model
 from ..language_model import Cache, LanguageModel, State, layers_of
 from ..roles import Source, SourceEncoder
 
@@ -118,7 +119,7 @@ class PrefixLanguageModel(LanguageModel):
         """
         mapper = PrefixMapper.load(folder)
         below = Path(folder) / "language_model"
-        lm = LanguageModel.load(language_model or (below if below.is_dir() else folder), device=device, dtype=dtype)
+        lm = load_language_model(language_model or (below if below.is_dir() else folder), device=device, dtype=dtype)
         width = lm.model.get_input_embeddings().embedding_dim
         if mapper.width != width:
             raise MissingWeights(

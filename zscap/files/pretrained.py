@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+    from ..language_model import LanguageModel
+
 WHOLE = "give a folder with all of its files, or fetch it again"
 PREFIXES = "", "generation_", "preprocessor_", "processor_", "tokenizer_"
 SETTINGS = [f"{prefix}config.json" for prefix in PREFIXES]  # that transformers reads
@@ -136,3 +138,13 @@ def _read_word(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> No
     ids = [*filter(None, [tokenizer.bos_token_id]), *tokenizer("a word").input_ids]
     with torch.no_grad():
         check_finite({"its output": model(torch.tensor([ids], device=model.device))[0]})
+
+
+def load_language_model(
+    path: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu", dtype: str = "float32"
+) -> LanguageModel:
+    """Read a causal language model of transformers; arguments and errors as of `read_checkpoint`."""
+    from ..language_model import LanguageModel
+
+    parts = "AutoModelForCausalLM", "AutoTokenizer"
+    return LanguageModel(*read_checkpoint(path, *parts, revision=revision, device=device, dtype=dtype))

@@ -1,20 +1,22 @@
 """Ways to bend the next-token distribution; the class of the options says which one runs."""
 
-from functools import singledispatch
+from __future__ import annotations
 
-from torch import Tensor
+from functools import singledispatch
 
 from ..errors import InvalidOption
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
-from . import magic, proximal, steering
-from .proposal import Iteration, Proposal
+from ..scoring import Guided, Iteration, Proposal
+from .magic import search
+from .proximal import solved
+from .steering import steered
 
-__all__ = ["Iteration", "Proposal", "guide"]
+__all__ = ["Guided", "Iteration", "Proposal", "guide"]
 
 
 @singledispatch
-def guide(options: DecodingOptions, proposal: Proposal) -> Tensor:
-    """What the search sees of the next token: log-probabilities, shape = (rows, vocabulary).
+def guide(options: DecodingOptions, proposal: Proposal) -> Guided:
+    """What the search is to see of the next token, in place of the language model's own proposal.
 
     `guide.register(MyOptions, function)` adds a way of guidance; it also runs for classes derived from MyOptions.
 
@@ -27,6 +29,6 @@ def guide(options: DecodingOptions, proposal: Proposal) -> Tensor:
     )
 
 
-guide.register(SteeringOptions, steering.guide)
-guide.register(ProximalOptions, proximal.guide)
-guide.register(MagicOptions, magic.guide)
+guide.register(SteeringOptions, steered)
+guide.register(ProximalOptions, solved)
+guide.register(MagicOptions, search)

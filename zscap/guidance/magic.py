@@ -7,11 +7,11 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from ..options import MagicOptions
-from .proposal import Proposal
+from ..scoring import Guided, Proposal
 
 
-def guide(options: MagicOptions, proposal: Proposal) -> Tensor:
-    """Log-probabilities of the next token, shape = (rows, vocabulary), in proportion to the candidates' scores.
+def search(options: MagicOptions, proposal: Proposal) -> Guided:
+    """The next token's probabilities in proportion to the candidates' scores.
 
     score(c) = (1 - alpha) p0(c) - alpha max_j cos(h_c, h_j) + beta softmax(logit_scale cos(a, text(c)))
     + classifier_scale P(text(c)), over the `num_candidates` most probable tokens c. h are the language model's hidden
@@ -33,14 +33,13 @@ def guide(options: MagicOptions, proposal: Proposal) -> Tensor:
         score = score + options.beta * (options.logit_scale * cosines).softmax(-1)
     if iteration.probability is not None:
         score = score + options.classifier_scale * iteration.probability.nan_to_num(nan=0)
-    end_ids = proposal.language_model.end_ids(options.end_tokens)
-    ends = torch.isin(candidates, torch.tensor(end_ids, device=candidates.device))
+    ends = torch.isin(candidates, torch.tensor(proposal.end_ids, device=candidates.device))
     score = torch.where(ends, score * options.end_penalty * proposal.state.generated[:, None], score)
     # Scores are shares of the whole already, but for the novelty's, which may be under 0.
     share = (score - score.amin(-1, keepdim=True).clamp(max=0)).to(proposal.log_p)
     tiny = torch.finfo(share.dtype).tiny
     log_p = torch.full_like(proposal.log_p, -torch.inf).scatter(1, candidates, share.clamp(min=tiny).log())
-    return log_p.where(proposal.possible, -torch.inf).log_softmax(-1)
+    return Guided(log_p, (iteration,))
 
 
 def _sameness(proposal: Proposal, candidates: Tensor) -> Tensor:

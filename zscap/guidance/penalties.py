@@ -7,31 +7,25 @@ import math
 import torch
 from torch import Tensor
 
-from ..language_model import State
 from ..options import GuidanceOptions
-from .proposal import Proposal
+from ..scoring import Proposal
 from .words import repeated
 
 REPETITION_WINDOW = 4  # tokens, prompt included
 
 
-def finished(logits: Tensor, proposal: Proposal, options: GuidanceOptions) -> Tensor:
-    """Log-probabilities that the search sees, from guided logits: penalised, then mixed with the unguided ones.
-
-    Args:
-        logits: Tensor, shape = (rows, vocabulary); so is the result.
-    """
-    end_id, *_ = proposal.language_model.end_ids(options.end_tokens)
-    log_p = penalised(logits, proposal.state, end_id, options).log_softmax(-1)
+def finished(options: GuidanceOptions, proposal: Proposal, logits: Tensor) -> Tensor:
+    """Guided logits, shape = (rows, vocabulary), penalised and then mixed with the unguided ones: log-probabilities."""
+    log_p = penalised(options, proposal, logits).log_softmax(-1)
     if options.word_repetition_penalty > 1:
         again = repeated(proposal.scorer.texts, proposal.language_model).to(log_p.device)
         log_p = torch.where(again, log_p * options.word_repetition_penalty, log_p).log_softmax(-1)
-    log_p = options.fusion_scale * log_p + (1 - options.fusion_scale) * proposal.log_p
-    return log_p.where(proposal.possible, -torch.inf).log_softmax(-1)
+    return options.fusion_scale * log_p + (1 - options.fusion_scale) * proposal.log_p
 
 
-def penalised(logits: Tensor, state: State, end_id: int, options: GuidanceOptions) -> Tensor:
+def penalised(options: GuidanceOptions, proposal: Proposal, logits: Tensor) -> Tensor:
     """New logits, shape = (rows, vocabulary), factor by factor as in the authors' released code."""
+    state, end_id = proposal.state, proposal.end_ids[0]
     window = state.tokens[:, -REPETITION_WINDOW:]
     positions = torch.arange(-window.shape[1], 0, device=window.device) + state.tokens.shape[1]
     recent = window.where(positions >= state.padding[:, None], state.last)

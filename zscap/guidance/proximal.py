@@ -8,28 +8,26 @@ import torch
 from torch import Tensor
 
 from ..options import ProximalOptions
+from ..scoring import Guided, Proposal
 from .penalties import finished
-from .proposal import Proposal
 from .target import scored, targets_of
-from .whole_words import read_whole
 
 NEWTON_STEPS = 50  # convergence is monotone and in the end quadratic: about ten are taken
 
 
-def guide(options: ProximalOptions, proposal: Proposal) -> Tensor:
-    """Log-probabilities of the next token, shape = (rows, vocabulary): no second forward, no backward.
+def solved(options: ProximalOptions, proposal: Proposal) -> Guided:
+    """The next token in closed form: guidance runs the language model no second time, forwards or backwards.
 
     Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kappa KL(p || p0) over distributions p, the
     objective of gradient steering. Without a guide p is p0.
     """
     if not proposal.scorer.has_guides:
-        return finished(proposal.logits, proposal, options)
-    proposal = read_whole(proposal, options)
-    iteration = scored(proposal, proposal.log_p, options)
+        return Guided(finished(options, proposal, proposal.logits))
+    iteration = scored(options, proposal, proposal.log_p)
     target = torch.zeros_like(proposal.log_p)
-    for weight, share in targets_of(iteration, options):
+    for weight, share in targets_of(options, iteration):
         target.scatter_add_(1, iteration.candidates, weight * share.to(target))
-    return finished(solve(proposal.log_p, target, options.kappa), proposal, options)
+    return Guided(finished(options, proposal, solve(proposal.log_p, target, options.kappa)), (iteration,))
 
 
 def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:
@@ -47,9 +45,9 @@ def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:
         Tensor, shape = (rows, vocabulary), log-probabilities in log_p0's dtype; computed in float64.
     """
     wanted, tokens = target.topk(max(1, int((target > 0).sum(-1).max())))
-    before = log_p0.gather(1, tokens).double()
-    others = log_p0.scatter(1, tokens, -torch.inf).double().logsumexp(-1, keepdim=True)
-    ratio = wanted.double().log() - before - math.log(kappa)  # a logarithm: exp(m) / p0 would overflow
+    before = in_float64(log_p0.gather(1, tokens))
+    others = in_float64(log_p0.scatter(1, tokens, -torch.inf)).logsumexp(-1, keepdim=True)
+    ratio = in_float64(wanted).log() - before - math.log(kappa)  # a logarithm: exp(m) / p0 would overflow
     m = torch.zeros_like(others)
     for _ in range(NEWTON_STEPS):
         w = lambert_w_of_exp(ratio + m)
@@ -60,7 +58,13 @@ def solve(log_p0: Tensor, target: Tensor, kappa: float) -> Tensor:
         m = m + excess / slope
         if excess.abs().max() < 1e-14:
             break
-    return (log_p0 - m).scatter(1, tokens, before + w - m).log_softmax(-1).to(log_p0)
+    solution = in_float64(log_p0) - m
+    return solution.scatter(1, tokens.to(m.device), before + w - m).log_softmax(-1).to(log_p0)
+
+
+def in_float64(values: Tensor) -> Tensor:
+    """In double precision; on the CPU where the device has none."""
+    return (values.cpu() if values.device.type == "mps" else values).double()
 
 
 def lambert_w_of_exp(x: Tensor) -> Tensor:

@@ -6,24 +6,23 @@ import torch
 from torch import Tensor
 
 from ..options import SteeringOptions
+from ..scoring import Guided, Proposal
 from .penalties import finished
-from .proposal import Proposal
 from .target import scored, targets_of
-from .whole_words import read_whole
 
 
-def guide(options: SteeringOptions, proposal: Proposal) -> Tensor:
-    """Log-probabilities of the next token, shape = (rows, vocabulary) (arXiv 2309.03884, section 3).
+def steered(options: SteeringOptions, proposal: Proposal) -> Guided:
+    """The next token after gradient steps (arXiv 2309.03884, section 3).
 
     Minimises, for each row by itself, sum_g weight_g CE(target_g, p) + kl_scale KL(p || p0) over shifts of the
-    cached keys and values. The shifts serve this one token; the state keeps its cache. Without a guide or with
-    num_iterations=0 nothing is shifted.
+    cached keys and values. The shifts serve this one token; the state keeps its cache. Without a guide
+    nothing is shifted.
     """
-    if options.num_iterations == 0 or not proposal.scorer.has_guides:
-        return finished(proposal.logits, proposal, options)
-    proposal = read_whole(proposal, options)
+    if not proposal.scorer.has_guides:
+        return Guided(finished(options, proposal, proposal.logits))
     cache = [tensor for layer in proposal.state.cache for tensor in layer]
     shifts = [torch.zeros_like(tensor) for tensor in cache]
+    iterations = []
 
     def shifted() -> Tensor:
         tensors = [tensor + shift for tensor, shift in zip(cache, shifts, strict=True)]
@@ -37,9 +36,9 @@ def guide(options: SteeringOptions, proposal: Proposal) -> Tensor:
         with torch.enable_grad():
             log_p = shifted().log_softmax(-1)
             with torch.no_grad():
-                iteration = scored(proposal, log_p.detach(), options)
+                iteration = scored(options, proposal, log_p.detach())
             loss = options.kl_scale * (log_p.exp() * (log_p - proposal.log_p)).sum()
-            for weight, target in targets_of(iteration, options):
+            for weight, target in targets_of(options, iteration):
                 loss = loss - weight * (target * log_p.gather(1, iteration.candidates)).sum()
             # Rows are independent: the gradient of the summed loss is each row's own.
             gradients = torch.autograd.grad(loss, shifts)
@@ -47,7 +46,8 @@ def guide(options: SteeringOptions, proposal: Proposal) -> Tensor:
             shift.detach() - left * options.step_size * _scaled(gradient, options.gradient_norm_power)
             for shift, gradient in zip(shifts, gradients, strict=True)
         ]
-    return finished(shifted(), proposal, options)
+        iterations.append(iteration)
+    return Guided(finished(options, proposal, shifted()), tuple(iterations))
 
 
 def _scaled(gradient: Tensor, power: float) -> Tensor:

@@ -8,18 +8,18 @@ import torch
 from torch import Tensor
 
 from ..options import GuidanceOptions
-from .proposal import Iteration, Proposal
+from ..scoring import Iteration, Proposal
 
 # A candidate of a smaller share of the target changes nothing in float32, which resolves 6e-8, nor in a caption.
 NEGLIGIBLE = 1e-12
 
 
-def scored(proposal: Proposal, log_p: Tensor, options: GuidanceOptions) -> Iteration:
+def scored(options: GuidanceOptions, proposal: Proposal, log_p: Tensor) -> Iteration:
     """The candidates under log_p, shape = (rows, vocabulary), and their scores."""
-    return proposal.score(log_p, candidates_of(proposal, log_p, options), bound(options))
+    return proposal.score(log_p, candidates_of(options, proposal, log_p), bound(options))
 
 
-def candidates_of(proposal: Proposal, log_p: Tensor, options: GuidanceOptions) -> Tensor:
+def candidates_of(options: GuidanceOptions, proposal: Proposal, log_p: Tensor) -> Tensor:
     """Ids of the tokens whose texts are to be scored under log_p, (rows, vocabulary): shape = (rows, k).
 
     They are the most probable, as in the papers. With `num_previewed` they are the most promising of so many: a token's
@@ -41,7 +41,7 @@ def bound(options: GuidanceOptions) -> float:
     return options.classifier_scale + options.temperature * math.log(1 / NEGLIGIBLE)
 
 
-def targets_of(iteration: Iteration, options: GuidanceOptions) -> list[tuple[float, Tensor]]:
+def targets_of(options: GuidanceOptions, iteration: Iteration) -> list[tuple[float, Tensor]]:
     """Weight and target of each cross-entropy: one of the summed scores (the code), or one per guide (the paper).
 
     The targets have the candidates' shape, (rows, k).
@@ -49,13 +49,13 @@ def targets_of(iteration: Iteration, options: GuidanceOptions) -> list[tuple[flo
     matching, probability = iteration.matching, iteration.probability
     if options.combine == "losses":
         guides = (options.matching_scale, matching), (options.classifier_scale, probability)
-        return [(scale, _softmax(scores, options)) for scale, scores in guides if scores is not None]
+        return [(scale, _softmax(options, scores)) for scale, scores in guides if scores is not None]
     scores = [] if matching is None else [matching]
     scores += [] if probability is None else [options.classifier_scale * probability]
     # Without the matcher, its scale is no reason to leave out the classifier.
-    return [(options.matching_scale or 1.0, _softmax(sum(scores), options))]
+    return [(options.matching_scale or 1.0, _softmax(options, sum(scores)))]
 
 
-def _softmax(scores: Tensor, options: GuidanceOptions) -> Tensor:
+def _softmax(options: GuidanceOptions, scores: Tensor) -> Tensor:
     """The target over the candidates; one without a score gets none of it."""
     return (scores / options.temperature).nan_to_num(nan=-torch.inf).softmax(-1)

@@ -17,7 +17,7 @@ from .weights import Part
 # How each network is read: `load(path, device=, dtype=)`, and revision= where its place has one. By name, since only
 # what a preset has should be imported.
 NETWORKS: dict[str, str | Callable] = {
-    "causal": "zscap.language_model:LanguageModel.load",
+    "causal": "zscap.files.pretrained:load_language_model",
     "prefix": "zscap.captioners.prefix:PrefixLanguageModel.load",
     "speech": "zscap.captioners.loading:load_speech_captioner",
     "embedded": "zscap.matchers.embedded:EmbeddedMatcher.load",
