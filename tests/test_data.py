@@ -165,13 +165,10 @@ def test_what_cannot_be_read_as_a_table_is_told(tmp_path, name, message):
     assert "\n" not in str(error.value)
 
 
-@pytest.mark.parametrize("source", [None, [("A dog barks.", 1)], pd.Series(["A dog barks."])])
-def test_what_is_no_table_at_all_is_told(source):
-    with pytest.raises(InvalidData, match=f"of type {type(source).__name__}: give a table"):
-        labelled_texts(source)
-
-
-def test_a_row_that_is_a_table_is_told_on_one_line():
+def test_what_is_no_table_at_all_is_told_on_one_line():
+    for source in (None, [("A dog barks.", 1)], pd.Series(["A dog barks."])):
+        with pytest.raises(InvalidData, match=f"of type {type(source).__name__}: give a table"):
+            labelled_texts(source)
     with pytest.raises(InvalidData, match="label 1 or 0") as error:
         labelled_texts(pd.DataFrame({"text": ["a"], "label": [pd.DataFrame({"a": range(9)})]}))
     assert "\n" not in str(error.value)

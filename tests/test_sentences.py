@@ -93,9 +93,8 @@ def assert_one_line_without_key(error: pytest.ExceptionInfo) -> None:
 )
 def test_what_an_endpoint_answers(server, answers, text):
     server.answers += answers
-    tries = len(answers)
     assert endpoint(server, settings={"temperature": 0.7})("Write pairs.", 7) == text
-    assert len(server.asked) == tries
+    assert not server.answers
     asked = {"path": "/v1/chat/completions", "model": "some-model", "temperature": 0.7, "seed": 7}
     assert asked.items() <= server.asked[0].items()
     assert server.asked[0]["messages"] == [{"role": "user", "content": "Write pairs."}]
@@ -124,19 +123,30 @@ def test_what_is_no_completion_is_refused(server, content):
     assert_one_line_without_key(error)
 
 
-def test_a_server_that_stays_faulty_or_away_is_given_up(server):
+def test_a_server_that_stays_faulty_or_silent_is_given_up(server):
     server.answers += [(503, b"", SOON)] * 3
     with pytest.raises(InvalidData, match=r"gives no completion \(HTTP 503"):
         endpoint(server, retries=2)("prompt", 0)
     assert len(server.asked) == 3
-    with socket.socket() as quiet:
-        quiet.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{quiet.getsockname()[1]}/v1"
-        with pytest.raises(InvalidData, match="refused"):
-            Endpoint("m", url, retries=0)("prompt", 0)
-        quiet.listen()
-        with pytest.raises(InvalidData, match="timed out"):
-            Endpoint("m", url, retries=0, timeout=0.05)("prompt", 0)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(InvalidData, match="timed out"):
+        Endpoint("m", f"http://127.0.0.1:{silent.getsockname()[1]}/v1", retries=0, timeout=0.05)("prompt", 0)
+
+
+@pytest.mark.parametrize(
+    ("url", "proxy"),
+    [
+        ("http://127.0.0.1:9/v1", ""),
+        ("http://[::1/v1", ""),
+        ("http://a..b/v1", ""),
+        ("http://host/v1", "socks5://127.0.0.1"),
+        ("http://host/v1", "foo://127.0.0.1"),
+    ],
+)
+def test_an_address_or_a_proxy_that_does_not_work_is_told(monkeypatch, url, proxy):
+    monkeypatch.setenv("http_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "" if proxy else "*")
+    with pytest.raises(InvalidData, match=r"gives no completion .*base_url.*the proxy"):
+        Endpoint("m", url, retries=0)("prompt", 0)
 
 
 def test_the_key_stays_with_its_server(server, monkeypatch):
@@ -199,56 +209,29 @@ def test_what_leads_to_no_server_is_refused_at_once(options):
     assert_one_line_without_key(error)
 
 
-@pytest.mark.parametrize("url", ["http://[::1/v1", "http://host:99999/v1", "http://a..b/v1"])
-def test_an_address_that_cannot_be_is_told(server, url):
-    with pytest.raises(InvalidData, match=r"gives no completion .* base_url"):
-        Endpoint("m", url, retries=0)("prompt", 0)
-
-
-@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1", "foo://127.0.0.1"])
-def test_a_proxy_that_does_not_work_is_told(server, monkeypatch, proxy):
-    monkeypatch.setenv("http_proxy", proxy)
-    monkeypatch.setenv("no_proxy", "")
-    with pytest.raises(InvalidData, match="the proxy"):
-        endpoint(server, retries=0)("prompt", 0)
-
-
 def test_an_endpoint_says_what_it_needs(server, monkeypatch):
     monkeypatch.setitem(sys.modules, "openai", None)
     with pytest.raises(InvalidOption, match="needs the package openai: pip install"):
         endpoint(server)("prompt", 0)
 
 
-@pytest.fixture(scope="module")
-def local(tmp_path_factory):
-    """Folder of a tiny GPT-2 of random weights."""
-    folder = tmp_path_factory.mktemp("gpt2")
-    tiny.language_model(folder)
-    return folder
-
-
-def test_a_local_model_samples_by_the_seed(local, tmp_path):
-    model = LocalModel.load(local, max_new_tokens=20)
+def test_a_local_model_samples_by_the_seed_and_takes_a_chat_template(tmp_path):
+    tiny.language_model(tmp_path)
+    bias = {tuple(AutoTokenizer.from_pretrained(tmp_path)("\n").input_ids): 6.0}  # towards new lines
+    short, long, chat = (
+        LocalModel.load(tmp_path, max_new_tokens=number, sequence_bias=bias) for number in (20, 40, 20)
+    )
     state = torch.get_rng_state()
-    assert model("a man sings", seed=1) == model("a man sings", seed=1)
+    answer = short("a man sings", seed=1)
+    assert short("a man sings", seed=1) == answer != short("a man sings", seed=2)
     assert torch.equal(torch.get_rng_state(), state)
-    bias = {tuple(model.tokenizer("\n").input_ids): 6.0}  # towards new lines
-    short, long = (LocalModel.load(local, max_new_tokens=number, sequence_bias=bias) for number in (20, 40))
-    assert short("a man", seed=1) != short("a man", seed=2)
-    assert long("a man", seed=1).startswith(
-        short("a man", seed=1) + "\n"
-    )  # an answer that was cut off ends with a line
+    assert long("a man sings", seed=1).startswith(answer + "\n")  # of an answer that was cut off, the last line goes
+    chat.tokenizer.chat_template = "{% for m in messages %}a man {{ m.content }}{% endfor %}"
+    assert chat("sings", seed=1) == answer
     with pytest.raises(InvalidOption, match=r"max_new_tokens=20: the prompt has .* the model reads 64"):
-        model("a man sings now " * 20, seed=0)
+        short("a man sings now " * 20, seed=0)
     with pytest.raises(MissingWeights, match="nowhere"):
         LocalModel.load(tmp_path / "nowhere")
-
-
-def test_a_chat_template_is_used(local, tmp_path):
-    line = tuple(AutoTokenizer.from_pretrained(local)("\n").input_ids)
-    plain, chat = (LocalModel.load(local, max_new_tokens=20, sequence_bias={line: 8.0}) for _ in range(2))
-    chat.tokenizer.chat_template = "{% for m in messages %}a man {{ m.content }} | a man {% endfor %}"
-    assert chat("sings now", seed=3) == plain("a man sings now | a man ", seed=3) != plain("sings now", seed=3)
 
 
 class Script:
@@ -342,16 +325,15 @@ def test_a_file_of_another_run_is_left_alone(tmp_path):
         assert file.read_bytes() == content
 
 
-def test_files_that_cannot_be_are_told(tmp_path):
+@pytest.mark.parametrize("name", ["file/x", "x" * 300])
+def test_files_that_cannot_be_are_told(tmp_path, name):
     (tmp_path / "file").touch()
     writer = Script()
-    for impossible in (tmp_path / "file" / "x", tmp_path / ("x" * 5000)):
-        with pytest.raises(UnwritableOutput, match="can't be written"):
-            generate(writer, PROMPT, impossible, pairs=6)
+    with pytest.raises(UnwritableOutput, match="can't be written"):
+        generate(writer, PROMPT, tmp_path / name, pairs=6)
     assert not writer.asked
-    for unreadable in (tmp_path / "nowhere", tmp_path, "x" * 300):
-        with pytest.raises(InvalidData, match="can't be read"):
-            read_pairs(unreadable)
+    with pytest.raises(InvalidData, match="can't be read"):
+        read_pairs(tmp_path / name)
 
 
 def test_a_model_that_repeats_itself_is_given_up(tmp_path):
