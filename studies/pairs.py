@@ -1,6 +1,7 @@
 """Sentences with and without a property, written in pairs by a language model.
 
->>> from studies.pairs import Endpoint, generate, read_prompt
+>>> from studies.pairs import generate, read_prompt
+>>> from studies.writers import Endpoint
 >>> table = generate(Endpoint("gpt-4o-mini"), read_prompt("audible"), "pairs.jsonl", pairs=500)  # doctest: +SKIP
 >>> studies.auditing.shortcuts(table.text, table.label, table.pair)  # what the pairs give away  # doctest: +SKIP
 
@@ -26,12 +27,8 @@ from zscap.files.output import write_whole
 from zscap.files.packed import writing
 from zscap.folders import REPOSITORY
 
-from .writers import Endpoint, LocalModel
-
 if TYPE_CHECKING:
     from zscap.roles import Writer
-
-__all__ = ["Endpoint", "LocalModel", "generate", "read_pairs", "read_prompt"]
 
 PROMPTS = REPOSITORY / "data" / "prompts"
 MADE = {"model", "seed", "prompt", "topics"}  # what the first line of the file says of all pairs
@@ -84,7 +81,7 @@ def generate(
     answers for a seed writes the same file again, cut off or not.
 
     Args:
-        writer: an `Endpoint`, a `LocalModel`, or anything like them.
+        writer: of `studies.writers`, or anything like them.
         prompt: from `read_prompt`; asks for a line per pair, with and without the property, a bar between the two.
         file: JSON lines, kept answer by answer: first how they were made, then a pair each.
         pairs: to be in the file in the end.
