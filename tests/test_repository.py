@@ -193,7 +193,9 @@ def test_type_checkers_see_what_is_imported_late():
     import zscap
 
     stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
-    named = {alias.asname: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    named = {
+        alias.asname: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
     assert sorted(named) == zscap.__all__
     for name, module in named.items():
         assert getattr(zscap, name).__module__ in (f"zscap.{module}", f"zscap.{module}.__init__"), name
