@@ -8,7 +8,6 @@ from pathlib import Path
 
 from zscap.errors import InvalidOption
 
-from .papers import paper, papers
 from .runner import FOLDER, find, parameters, run_notebook
 
 log = logging.getLogger("zscap")
@@ -22,6 +21,8 @@ def make_table(table: str | None, out: Path | None, presets: str, **settings) ->
         out: folder for table.csv and the runs; None is one in runs/papers.
         presets, settings: as of `paper`.
     """
+    from .papers import paper, papers  # late: statistics take seconds
+
     if table is None:
         for name, entry in papers()["tables"].items():
             print(f"{name:<20} {entry['paper']}: {entry['what']}")
