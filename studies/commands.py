@@ -8,8 +8,7 @@ from pathlib import Path
 
 from zscap.errors import InvalidOption
 
-from .papers import paper, papers
-from .runner import FOLDER, find, parameters, run_notebook
+from . import runner
 
 log = logging.getLogger("zscap")
 
@@ -22,6 +21,8 @@ def make_table(table: str | None, out: Path | None, presets: str, **settings) ->
         out: folder for table.csv and the runs; None is one in runs/papers.
         presets, settings: as of `paper`.
     """
+    from .papers import paper, papers  # late: statistics take seconds
+
     if table is None:
         for name, entry in papers()["tables"].items():
             print(f"{name:<20} {entry['paper']}: {entry['what']}")
@@ -52,9 +53,9 @@ def run(notebook: str | None, names: Sequence[str], values: Sequence[str], file:
         InvalidOption: a parameter without a value, a value without a parameter, or a file that is no YAML.
     """
     if notebook is None:
-        print("\n".join(path.stem for path in sorted(FOLDER.glob("*.ipynb"))))
+        print("\n".join(path.stem for path in sorted(runner.FOLDER.glob("*.ipynb"))))
         return
-    known = parameters(find(notebook))
+    known = runner.parameters(runner.find(notebook))
     given, rest = from_file(file) if file else {}, list(values)
     for text in names:
         name, equals, value = text.partition("=")
@@ -64,12 +65,12 @@ def run(notebook: str | None, names: Sequence[str], values: Sequence[str], file:
         given[name] = known[name].parse(value) if name in known else value
     if rest:
         raise InvalidOption(f"{' '.join(rest)}: what is that? A parameter is written -p NAME VALUE")
-    log.info("executed: %s", run_notebook(notebook, given, out, progress=True))
+    log.info("executed: %s", runner.run_notebook(notebook, given, out, progress=True))
 
 
 def explain(notebook: str) -> None:
     """Print a notebook's parameters."""
-    for each in parameters(find(notebook)).values():
+    for each in runner.parameters(runner.find(notebook)).values():
         print(f"{each.name} = {each.default!r}" + (f"  # {each.comment}" if each.comment else ""))
 
 

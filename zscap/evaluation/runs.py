@@ -18,7 +18,6 @@ from ..errors import InvalidData, one_line
 from ..files.output import Output, write_whole
 from ..preset.load import about, load
 from .datasets import Dataset, read_dataset
-from .intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -235,6 +234,8 @@ def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
         InvalidData: a folder holds no run, or they are of different data.
     """
     import pandas as pd
+
+    from .intervals import bootstrap_interval
 
     _, scores = same_data(first, second)
     both = scores[0].index.intersection(scores[1].index)
