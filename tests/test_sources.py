@@ -47,9 +47,8 @@ def check_tone(path, seconds: float, within: float = 0.1) -> None:
 @pytest.mark.parametrize(
     ("suffix", "channels", "rate", "kind"),
     [
-        *(("wav", 1, 8_000, "GSM610"), ("wav", 2, 44_100, "MS_ADPCM"), ("wav", 4, 22_050, None)),
-        *(("flac", 1, 8_000, None), ("flac", 4, 44_100, None), ("ogg", 1, 8_000, None), ("ogg", 4, 44_100, None)),
-        *(("mp3", 1, 8_000, None), ("mp3", 2, 44_100, None)),
+        *(("wav", 1, 8_000, "GSM610"), ("wav", 2, 44_100, "MS_ADPCM"), ("flac", 4, 44_100, None)),
+        *(("ogg", 4, 8_000, None), ("mp3", 1, 8_000, None), ("mp3", 2, 44_100, None)),
     ],
 )
 def test_every_format_rate_and_number_of_channels(tmp_path, suffix, channels, rate, kind):
@@ -106,12 +105,9 @@ def media(path, samples: np.ndarray, rate: int, codec: str = "aac", frames: int 
 
 
 def encode(container, stream, samples: np.ndarray) -> None:
-    context = stream.codec_context
-    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", context.layout.name)
-    frame.sample_rate = context.sample_rate
-    split = av.AudioResampler(context.format, context.layout, context.sample_rate, context.frame_size or 1024)
-    for part in (*split.resample(frame), *split.resample(None), None):
-        container.mux(stream.encode(part))
+    frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples, np.float32), "fltp", stream.layout.name)
+    frame.sample_rate = stream.rate
+    container.mux([*stream.encode(frame), *stream.encode()])
 
 
 @pytest.mark.parametrize("suffix", MEDIA)
@@ -209,12 +205,9 @@ def test_channels_that_cancel_each_other_are_not_silent(tmp_path, suffix):
     np.testing.assert_allclose(average, loud / 2, atol=1e-7)
 
 
-def test_arrays_are_sources_too():
-    floats = read_audio((tone(0.5), RATE), RATE)
+def test_arrays_of_integers_and_of_floats_over_full_scale():
     integers = read_audio(((tone(0.5) * 32767).astype(np.int16), RATE), RATE)
-    stereo = read_audio((np.stack([tone(0.5), tone(0.5)], axis=1), RATE), RATE)
-    np.testing.assert_allclose(integers, floats, atol=1e-4)
-    np.testing.assert_allclose(stereo, floats, atol=1e-6)
+    np.testing.assert_allclose(integers, tone(0.5), atol=1e-4)
     assert np.isfinite(read_audio((tone(1.0) * 2.0**31, RATE), 16_000)).all()
 
 
@@ -281,12 +274,9 @@ def test_bad_files_are_named_in_one_line(tmp_path):
 
 def test_files_larger_than_memory_are_not_read(tmp_path):
     """Wav files of zeros that take no room on the disk."""
-    for channels in (12, 1000):  # 100 MB, 9 GB
-        size, width = 100 * 48_000 * 2 * channels, 2 * channels
-        head = b"WAVEds64" + struct.pack("<IQQQI", 28, size + 72, size, 0, 0)
-        head += b"fmt " + struct.pack("<IHHIIHH", 16, 1, channels, 48_000, 48_000 * width, width, 16)
-        (tmp_path / f"{channels}.wav").write_bytes(b"RF64" + b"\xff" * 4 + head + b"data" + b"\xff" * 4)
-        os.truncate(tmp_path / f"{channels}.wav", 80 + size)
+    for channels in (12, 1000):
+        soundfile.write(tmp_path / f"{channels}.wav", np.zeros((0, channels), np.int16), 48_000)
+        os.truncate(tmp_path / f"{channels}.wav", 100 * 48_000 * channels * 2)
     tracemalloc.start()
     for name, says in (
         ("12.wav", "is silent"),

@@ -67,7 +67,7 @@ def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndar
 
 def _mixed(source: Source, track: int, channel: int | None, name: str) -> tuple[list, np.ndarray]:
     """One channel or the mean of all, as pieces of one rate each, (n,) with their rate; each channel's peak."""
-    pieces, peaks, seconds, values = [], np.zeros(1), 0.0, 0
+    pieces, peaks, seconds, values = [], np.zeros(1, np.float32), 0.0, 0
     for rate, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
         mixed = []
         for block, _ in blocks:
