@@ -33,7 +33,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/zscap fetch small
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-cell-timeout 600 --nbval notebooks/[01]*.ipynb
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-cell-timeout 1800 --nbval notebooks/[01]*.ipynb
 
 sweep: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE) --configfile $(P)
@@ -97,7 +97,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up .venv (a minute or two, about 2 GB) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[docs,evaluation,notebooks,sweep,test]"
+		--editable ".[docs,evaluation,notebooks,small,sweep,test,training,vision]"
 	@touch $@
 
 clean:

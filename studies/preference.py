@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 
 from zscap.errors import InvalidData, one_line
-from zscap.evaluation.comparison import same_data
 from zscap.evaluation.datasets import read_dataset
 from zscap.evaluation.intervals import interval
+from zscap.evaluation.runs import same_data
 from zscap.files.output import write_whole
 
 # After two of the three properties that arXiv 2309.03884 asks of a caption: faithfulness and audibility.

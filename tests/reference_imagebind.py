@@ -9,12 +9,11 @@ from itertools import pairwise
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.functional import conv2d, conv3d, gelu, layer_norm, linear, normalize
+from torch.nn.functional import conv2d, gelu, layer_norm, linear, normalize
 
-TEXT = {"vocabulary": 530, "context": 12, "width": 16, "layers": 2, "dimensions": 10}
-AUDIO = {"kernel": 16, "positions": 229, "width": 12, "layers": 2, "dimensions": 10}
-VISION = {"kernel": 4, "positions": 10, "width": 8, "layers": 2, "dimensions": 10}
-HEADS = {"text": 4, "audio": 3, "vision": 2}
+TEXT = {"vocabulary": 530, "context_length": 12, "width": 16, "layers": 2, "heads": 4, "hidden": 64, "dimensions": 10}
+AUDIO = {"width": 12, "layers": 2, "heads": 3, "hidden": 48, "dimensions": 10}
+SIZES = {"text": TEXT, "audio": AUDIO}
 
 
 def weights(seed: int = 0) -> dict[str, torch.Tensor]:
@@ -29,34 +28,29 @@ def weights(seed: int = 0) -> dict[str, torch.Tensor]:
         made[f"{name}.weight"] = 1 + 0.3 * torch.randn(width, generator=random)
         add(f"{name}.bias", width)
 
-    for kind, sizes in (("text", TEXT), ("audio", AUDIO), ("vision", VISION), ("depth", AUDIO), ("thermal", AUDIO)):
+    for kind, sizes in (("text", TEXT), ("audio", AUDIO), ("depth", AUDIO)):
         before, trunk, head = f"modality_preprocessors.{kind}", f"modality_trunks.{kind}", f"modality_heads.{kind}"
         width = sizes["width"]
         if kind == "text":
             add(f"{before}.token_embedding.weight", sizes["vocabulary"], width)
-            add(f"{before}.pos_embed", 1, sizes["context"], width)
-            made[f"{before}.mask"] = torch.full((sizes["context"],) * 2, -torch.inf).triu(1)
+            add(f"{before}.pos_embed", 1, sizes["context_length"], width)
+            made[f"{before}.mask"] = torch.full((sizes["context_length"],) * 2, -torch.inf).triu(1)
             add_norm(f"{head}.proj.0", width)
             add(f"{head}.proj.1.weight", sizes["dimensions"], width)
         else:
-            kernel = sizes["kernel"]
             add(f"{before}.cls_token", 1, 1, width)
-            add(f"{before}.pos_embedding_helper.pos_embed", 1, sizes["positions"], width)
+            add(f"{before}.pos_embedding_helper.pos_embed", 1, 229, width)
             add_norm(f"{head}.0", width)
             add(f"{head}.2.weight", sizes["dimensions"], width)
-            if kind == "vision":
-                add(f"{before}.rgbt_stem.proj.1.weight", width, 3, 2, kernel, kernel)
-                add_norm(f"{trunk}.pre_transformer_layer.0", width)
-            else:
-                add(f"{before}.rgbt_stem.proj.weight", width, 1, kernel, kernel, scale=0.01)  # near the norm's epsilon
-                add_norm(f"{before}.rgbt_stem.norm_layer", width)
+            add(f"{before}.rgbt_stem.proj.weight", width, 1, 16, 16, scale=0.01)  # near the norm's epsilon
+            add_norm(f"{before}.rgbt_stem.norm_layer", width)
         for layer in range(sizes["layers"]):
             block = f"{trunk}.blocks.{layer}"
             add(f"{block}.attn.in_proj_weight", 3 * width, width)
             add(f"{block}.attn.in_proj_bias", 3 * width)
             add(f"{block}.attn.out_proj.weight", width, width)
             add(f"{block}.attn.out_proj.bias", width)
-            if kind not in ("text", "vision"):
+            if kind != "text":
                 add(f"{block}.attn.bias_k", 1, 1, width, scale=1.0)
                 add(f"{block}.attn.bias_v", 1, 1, width, scale=1.0)
             add(f"{block}.mlp.fc1.weight", 4 * width, width)
@@ -65,8 +59,7 @@ def weights(seed: int = 0) -> dict[str, torch.Tensor]:
             add(f"{block}.mlp.fc2.bias", width)
             add_norm(f"{block}.norm_1", width)
             add_norm(f"{block}.norm_2", width)
-        if kind != "vision":
-            made[f"modality_postprocessors.{kind}.1.log_logit_scale"] = torch.tensor(3.0)
+        made[f"modality_postprocessors.{kind}.1.log_logit_scale"] = torch.tensor(3.0)
     add("modality_preprocessors.imu.pos_embed", 1, 251, 8)
     return made
 
@@ -75,11 +68,13 @@ def _norm(hidden, weights, name, epsilon=1e-6):
     return layer_norm(hidden, hidden.shape[-1:], weights[f"{name}.weight"], weights[f"{name}.bias"], epsilon)
 
 
-def _trunk(hidden, weights, kind, heads, layers, mask=None):
-    for layer in range(layers):
+def _trunk(hidden, weights, kind, mask=None):
+    for layer in range(SIZES[kind]["layers"]):
         name = f"modality_trunks.{kind}.blocks.{layer}"
         own = {key.removeprefix(f"{name}.attn."): value for key, value in weights.items() if f"{name}.attn." in key}
-        attention = nn.MultiheadAttention(hidden.shape[-1], heads, add_bias_kv="bias_k" in own, batch_first=True)
+        attention = nn.MultiheadAttention(
+            hidden.shape[-1], SIZES[kind]["heads"], add_bias_kv="bias_k" in own, batch_first=True
+        )
         attention.load_state_dict(own)
         normed = _norm(hidden, weights, f"{name}.norm_1")
         hidden = hidden + attention(normed, normed, normed, attn_mask=mask)[0]
@@ -95,41 +90,24 @@ def text(weights, ids):
     before, head = "modality_preprocessors.text", "modality_heads.text.proj"
     rows = []
     for row in ids:
-        padded = torch.tensor(row + [0] * (TEXT["context"] - len(row)))
+        padded = torch.tensor(row + [0] * (TEXT["context_length"] - len(row)))
         hidden = (weights[f"{before}.token_embedding.weight"][padded] + weights[f"{before}.pos_embed"][0])[None]
-        hidden = _trunk(hidden, weights, "text", HEADS["text"], TEXT["layers"], weights[f"{before}.mask"])
+        hidden = _trunk(hidden, weights, "text", weights[f"{before}.mask"])
         last = _norm(hidden[:, padded.argmax()], weights, f"{head}.0") @ weights[f"{head}.1.weight"].T
         rows.append(normalize(last, dim=-1)[0])
     return torch.stack(rows)
 
 
-def _patches_to_embedding(patches, weights, kind, layers):
-    before, head = f"modality_preprocessors.{kind}", f"modality_heads.{kind}"
-    hidden = torch.cat([weights[f"{before}.cls_token"].expand(len(patches), 1, -1), patches], dim=1)
-    hidden = hidden + weights[f"{before}.pos_embedding_helper.pos_embed"]
-    if kind == "vision":
-        hidden = _norm(hidden, weights, "modality_trunks.vision.pre_transformer_layer.0")
-    hidden = _norm(_trunk(hidden, weights, kind, HEADS[kind], layers), weights, f"{head}.0")
-    return normalize(hidden[:, 0] @ weights[f"{head}.2.weight"].T, dim=-1)
-
-
 @torch.no_grad()
 def audio(weights, spectrograms):
     """Embedding of the spectrograms (clips, 1, 128, 204) of one recording: times 20, averaged, of unit norm."""
-    stem = "modality_preprocessors.audio.rgbt_stem"
-    patches = conv2d(spectrograms, weights[f"{stem}.proj.weight"], stride=10).flatten(2).transpose(1, 2)
-    patches = _norm(patches, weights, f"{stem}.norm_layer", epsilon=1e-5)
-    clips = 20 * _patches_to_embedding(patches, weights, "audio", AUDIO["layers"])
-    return normalize(clips.mean(0), dim=0)
-
-
-@torch.no_grad()
-def vision(weights, images):
-    """Embeddings of images (n, 3, side, side), each shown twice."""
-    kernel = weights["modality_preprocessors.vision.rgbt_stem.proj.1.weight"]
-    films = images[:, :, None].repeat(1, 1, 2, 1, 1)
-    patches = conv3d(films, kernel, stride=kernel.shape[2:]).flatten(2).transpose(1, 2)
-    return _patches_to_embedding(patches, weights, "vision", VISION["layers"])
+    before, head = "modality_preprocessors.audio", "modality_heads.audio"
+    patches = conv2d(spectrograms, weights[f"{before}.rgbt_stem.proj.weight"], stride=10).flatten(2).transpose(1, 2)
+    patches = _norm(patches, weights, f"{before}.rgbt_stem.norm_layer", epsilon=1e-5)
+    hidden = torch.cat([weights[f"{before}.cls_token"].expand(len(patches), 1, -1), patches], dim=1)
+    hidden = _trunk(hidden + weights[f"{before}.pos_embedding_helper.pos_embed"], weights, "audio")
+    clips = _norm(hidden, weights, f"{head}.0")[:, 0] @ weights[f"{head}.2.weight"].T
+    return normalize((20 * normalize(clips, dim=-1)).mean(0), dim=0)
 
 
 def mel(hertz):

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import AutoProcessor, PreTrainedTokenizerFast
 
 import zscap
-from zscap.captioners.loading import EncoderDecoderModel, captioner_model
+from zscap.captioners.conditional import EncoderDecoderModel, captioner_model
 from zscap.language_model import State
 
 PROMPT = "a sound of"
@@ -346,10 +346,10 @@ def test_magic_without_words_before_the_source(loaded):
 
 def test_processors_without_a_part():
     model, processor = git()
-    with pytest.raises(zscap.InvalidOption, match="prepares text, and GitForCausalLM reads image;"):
-        captioner_model(model, processor.tokenizer)
-    with pytest.raises(zscap.InvalidOption, match="has no tokenizer"):
-        captioner_model(model, processor.image_processor)
+    for part in (processor.tokenizer, processor.image_processor):
+        says = f"processor={type(part).__name__}: must have a tokenizer and prepare image, which GitForCausalLM reads;"
+        with pytest.raises(zscap.InvalidOption, match=says):
+            captioner_model(model, part)
     with pytest.raises(zscap.InvalidOption, match="generates no text"):
         captioner_model(model.git, processor)
 

@@ -1,122 +1,15 @@
-import functools
-import hashlib
-import http.server
 import json
-import socket
-import threading
 
 import pandas as pd
 import pytest
 
-from studies import audibility
 from studies.audibility import load_audibility, near_duplicates, read_sentences, split
 from studies.phrases import CLASS_PHRASES, class_captions
 from zscap import folders as files
 from zscap.classifiers.texts import labelled_texts
-from zscap.errors import InvalidData, InvalidOption
+from zscap.errors import InvalidData
 from zscap.evaluation.corpora import clean_sentence
 from zscap.folders import REPOSITORY
-from zscap.preset import downloads
-from zscap.preset import downloads as datasets
-
-TINY = datasets.Dataset(url="", files={"audible.txt": 3, "notAudible.txt": 2}, note="a test")
-
-
-@pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A real web server with a tiny published set, one empty line in each file; yields its address and folder."""
-    folder = tmp_path / "served"
-    folder.mkdir()
-    (folder / "audible.txt").write_text("A dog barks.\n\nRain falls loudly.\nBoth sides.\n")
-    (folder / "notAudible.txt").write_text("Both sides.\nA dog sleeps.\n\n")
-    monkeypatch.setitem(datasets.DATASETS, "audibility", TINY)
-
-    class Quiet(http.server.SimpleHTTPRequestHandler):
-        asked: list[str] = []  # noqa: RUF012
-
-        def log_message(self, *args):
-            self.asked.append(self.path)
-
-    handler = functools.partial(Quiet, directory=folder)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{httpd.server_port}", folder, Quiet
-        httpd.shutdown()
-
-
-def test_fetch_then_load(server, tmp_path, monkeypatch, capsys):
-    url, _, handler = server
-    folder = downloads.fetch("audibility", tmp_path, base_url=url)
-    assert folder == tmp_path / "audibility"
-    assert "a test" in capsys.readouterr().err
-    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
-    table = audibility.load_audibility("published")
-    assert table.sentence.tolist() == ["A dog barks.", "Rain falls loudly.", "A dog sleeps."]
-    assert table.audible.tolist() == [True, True, False]
-
-    asked = len(handler.asked)
-    downloads.fetch("audibility", tmp_path, base_url=url)
-    assert len(handler.asked) == asked  # what is there isn't downloaded again
-
-
-def test_fetch_names_both_counts_when_they_differ(server, tmp_path):
-    url, folder, _ = server
-    (folder / "notAudible.txt").write_text("A dog sleeps.\n")
-    with pytest.raises(InvalidData, match="has 1 sentences instead of 2"):
-        downloads.fetch("audibility", tmp_path, base_url=url)
-
-
-def test_fetch_of_what_is_no_text_is_told(server, tmp_path):
-    url, _, handler = server
-    (tmp_path / "audibility").mkdir()
-    (tmp_path / "audibility" / "audible.txt").write_bytes(b"\xff\xfe\n")
-    with pytest.raises(InvalidData, match=r"audible\.txt is damaged .*utf-8.*: delete it and fetch audibility again"):
-        downloads.fetch("audibility", tmp_path, base_url=url)
-    assert not handler.asked
-
-
-def test_fetch_replaces_a_file_of_another_checksum(server, tmp_path, monkeypatch):
-    url, folder, _ = server
-    (folder / "table.csv").write_bytes(b"caf\xe9\n")  # of another encoding, which is for its reader to know
-    files = {"table.csv": hashlib.sha256(b"caf\xe9\n").hexdigest()}
-    monkeypatch.setitem(datasets.DATASETS, "tables", datasets.Dataset(url="", files=files, note=""))
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "tables" / "table.csv").write_bytes(b"wrong\n")
-    assert (downloads.fetch("tables", tmp_path, base_url=url) / "table.csv").read_bytes() == b"caf\xe9\n"
-
-
-def test_a_download_that_was_cut_off_never_counts_as_there(tmp_path, monkeypatch):
-    class CutsOff(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("Content-Length", "1000")
-            self.end_headers()
-            self.wfile.write(b"A dog barks.\n")
-
-        def log_message(self, *args):
-            pass
-
-    monkeypatch.setitem(datasets.DATASETS, "audibility", TINY)
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), CutsOff) as httpd:
-        threading.Thread(target=httpd.serve_forever, daemon=True).start()
-        with pytest.raises(InvalidData, match="can't be downloaded"):
-            downloads.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{httpd.server_port}")
-        httpd.shutdown()
-    assert not (tmp_path / "audibility" / "audible.txt").exists()
-
-
-def test_unreachable_server_is_one_line(tmp_path):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    with pytest.raises(InvalidData, match="can't be downloaded") as error:
-        downloads.fetch("audibility", tmp_path, base_url=f"http://127.0.0.1:{port}")
-    assert "\n" not in str(error.value)
-
-
-def test_unknown_data_set_lists_the_known_ones():
-    with pytest.raises(InvalidOption, match="'audibilty' is unknown: choose one of audibility"):
-        downloads.fetch("audibilty")
 
 
 def test_data_folder_is_the_variable_or_the_cache(monkeypatch, tmp_path):

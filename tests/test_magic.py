@@ -80,7 +80,7 @@ def test_options_that_cannot_work(language_model):
         captioner("clip", max_length=5)
     with pytest.raises(zscap.InvalidOption, match="keywords='dog': must be a list of texts"):
         zscap.MagicOptions(keywords="dog")
-    with pytest.raises(zscap.InvalidOption, match=r"end_tokens=.*: must be texts, at least one"):
+    with pytest.raises(zscap.InvalidOption, match=r"end_tokens=.*: must be a list of texts, at least one"):
         zscap.MagicOptions(end_tokens=())
 
 

@@ -5,8 +5,7 @@ import dataclasses
 import pytest
 
 from zscap import InvalidOption, MagicOptions, ProximalOptions, SteeringOptions
-from zscap import options as options_module
-from zscap.options import DecodingOptions, most_unusual
+from zscap.options import DecodingOptions
 
 CONTRACT = {
     "prompt": "Audio of a",
@@ -41,27 +40,27 @@ def test_defaults_are_the_released_settings():
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"beam_size": 0}, r"beam_size=0: must be at least 1"),
+        ({"beam_size": 0}, r"beam_size=0: must be .*, at least 1"),
         ({"beam_size": 1.5}, r"beam_size=1.5: must be a whole number"),
         ({"beam_size": True}, r"beam_size=True: must be a whole number"),
-        ({"temperature": 0}, r"temperature=0.0: must be greater than 0"),
-        ({"temperature": "hot"}, r"temperature='hot': must be a finite number"),
-        ({"kl_scale": float("nan")}, r"kl_scale=nan: must be a finite number"),
-        ({"fusion_scale": 1.2}, r"fusion_scale=1.2: must be between 0 and 1"),
-        ({"combine": "sum"}, r"combine='sum': must be 'scores' or 'losses'"),
-        ({"end_token": ""}, r"end_token='': must be a text that is not empty"),
+        ({"temperature": 0}, r"temperature=0: must be .*, greater than 0"),
+        ({"temperature": "hot"}, r"temperature='hot': must be a number"),
+        ({"kl_scale": float("nan")}, r"kl_scale=nan: must be a number"),
+        ({"fusion_scale": 1.2}, r"fusion_scale=1.2: must be .*, between 0 and 1"),
+        ({"combine": "sum"}, r"combine='sum': must be a text, one of scores, losses"),
+        ({"end_token": ""}, r"end_token='': must be a text, not empty"),
         ({"prompt": None}, r"prompt=None: must be a text"),
-        ({"forbidden_tokens": (-1,)}, r"forbidden_tokens=\(-1,\): must be token ids"),
+        ({"forbidden_tokens": (-1,)}, r"forbidden_tokens=\(-1,\): must be a list of whole numbers, token ids"),
         ({"forbidden_tokens": "abc"}, r"forbidden_tokens='abc': must be a list of whole numbers"),
         ({"beam_sise": 2}, r"unknown option 'beam_sise' of SteeringOptions: did you mean 'beam_size'\?"),
-        ({"gradient_norm_power": 10}, r"gradient_norm_power=10.0: must be at least 0 and at most 2, e.g. 0.9"),
-        ({"step_size": 1e300}, r"step_size=1e\+300: must be greater than 0, from 1e-6 to 1e6"),
-        ({"start_penalty": 5e-324}, r"start_penalty=5e-324: must be greater than 0, from 1e-6 to 1e6"),
-        ({"beam_size": 10**30}, r"beam_size=10{30}: must be at least 1 and at most 32"),
-        ({"num_drafts": 10**30}, r"num_drafts=.*: must be at least 1 and at most 100"),
-        ({"seed": 18446744073709}, r"seed=18446744073709: must be at least 0 and at most 4,294,967,295"),
-        ({"seed": 10**5000}, r"seed=a number of too many digits: must be at least 0"),
-        ({"prompt": "\udcff"}, r"prompt='\\udcff': must be a text of UTF-8"),
+        ({"gradient_norm_power": 10}, r"gradient_norm_power=10: must be .*, at least 0 and at most 2, e.g. 0.9"),
+        ({"step_size": 1e300}, r"step_size=1e\+300: must be .*, greater than 0, from 1e-6 to 1e6"),
+        ({"start_penalty": 5e-324}, r"start_penalty=5e-324: must be .*, greater than 0, from 1e-6 to 1e6"),
+        ({"beam_size": 10**30}, r"beam_size=10{30}: must be .*, at least 1 and at most 32"),
+        ({"num_drafts": 10**30}, r"num_drafts=.*: must be .*, at least 1 and at most 100"),
+        ({"seed": 18446744073709}, r"seed=18446744073709: must be .*, at least 0 and at most 4,294,967,295"),
+        ({"seed": 10**5000}, r"seed=a number of too many digits: must be .*, at least 0"),
+        ({"prompt": "\udcff"}, r"prompt='\\udcff': must be a text, UTF-8"),
         ({"keywords": ["\udcff"]}, r"keywords=\['\\udcff'\]: must be a list of texts"),
         ({"combine": 10**6 * "x"}, r"combine='x{59}...x{9}': must be"),
         ({"xyz": 2}, r"unknown option 'xyz' of SteeringOptions: choose from prompt, "),
@@ -119,11 +118,12 @@ def test_text_that_is_no_value_is_refused(name, text, says):
         SteeringOptions.parse(name, text)
 
 
-def test_what_may_be_to_blame_is_named():
-    assert most_unusual(SteeringOptions(step_size=1e6, kl_scale=2.0)) == ("step_size", 1e6, 0.3)
-    assert most_unusual(ProximalOptions(kappa=1e-6)) == ("kappa", 1e-6, 0.6)
-    assert most_unusual(MagicOptions(beta=0, end_penalty=1e-3)) == ("end_penalty", 1e-3, 0.1)
-    assert most_unusual(MagicOptions(beta=0)) is None  # what is off is not to blame
+def test_what_a_caller_changed_most_is_to_blame():
+    assert SteeringOptions(step_size=1e6, kl_scale=2.0).most_unusual() == ("step_size", 1e6, 0.3)
+    assert MagicOptions(beta=0).most_unusual() is None  # what is off is not to blame
+    preset = ProximalOptions(kappa=1e-3, temperature=5.0).settled()  # far from the class's defaults, and usual here
+    assert preset.most_unusual() is None
+    assert preset.override(kappa=1e-5).override(temperature=2.0).most_unusual() == ("kappa", 1e-5, 1e-3)
 
 
 @pytest.mark.parametrize("kind", [DecodingOptions, SteeringOptions, ProximalOptions, MagicOptions])
@@ -131,9 +131,3 @@ def test_every_option_says_what_it_means(kind):
     for option in dataclasses.fields(kind):
         assert f"    {option.name} ({option.default!r}): {option.metadata['help']}." in kind.__doc__
     assert kind(num_drafts=2).num_drafts == 2
-
-
-def test_types_are_worked_out_once_a_class(monkeypatch):
-    options = SteeringOptions()
-    monkeypatch.setattr(options_module.typing, "get_type_hints", None)  # it takes milliseconds
-    assert options.override(beam_size=2).beam_size == 2

@@ -1,5 +1,7 @@
 """Penalties on hand-set logits: a penalised token becomes less likely whatever the sign of its logit."""
 
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import torch
@@ -14,8 +16,9 @@ LOGITS = torch.tensor([[2.0, -2.0, 1.0, -1.0, 4.0, 0.5], [1.0, 1.0, -1.0, 2.0, -
 END = 4
 
 
-def state(tokens, generated=(1, 1), padding=(0, 0)):
-    return State(torch.tensor(tokens), torch.tensor(padding), [], torch.tensor(generated))
+def proposal(tokens, generated=(1, 1), padding=(0, 0)):
+    state = State(torch.tensor(tokens), torch.tensor(padding), [], torch.tensor(generated))
+    return SimpleNamespace(state=state, end_ids=[END])
 
 
 def test_end_token_is_held_back_first_and_boosted_later():
@@ -23,7 +26,7 @@ def test_end_token_is_held_back_first_and_boosted_later():
     options = SteeringOptions(start_penalty=2.0, end_boost=1.25)
     before = LOGITS.clone()
     for generated, expected in (((0, 3), [2.0, -3.2]), ((3, 0), [5.0, -8.0])):
-        logits = penalised(LOGITS, state(tokens, generated), END, options)
+        logits = penalised(options, proposal(tokens, generated), LOGITS)
         torch.testing.assert_close(logits[:, END], torch.tensor(expected))
     assert torch.equal(LOGITS, before)
 
@@ -32,14 +35,14 @@ def test_repeated_and_forbidden_tokens():
     tokens = [[3, 0, 0, 1, 2], [0, 1, 1, 1, 1]]  # the first column lies outside the window of four
     options = SteeringOptions(repetition_penalty=2.0, forbidden_tokens=(2, 5), forbidden_penalty=10.0, end_boost=1.0)
     expected = torch.tensor([[1.0, -4.0, 0.05, -1.0, 4.0, 0.05], [1.0, 0.5, -10.0, 2.0, -4.0, 0.05]])
-    torch.testing.assert_close(penalised(LOGITS, state(tokens), END, options), expected)
+    torch.testing.assert_close(penalised(options, proposal(tokens), LOGITS), expected)
 
 
 def test_padding_is_not_a_repeated_token():
     options = SteeringOptions(repetition_penalty=2.0)
-    padded = penalised(LOGITS, state([[0, 0, 1, 2], [0, 3, 1, 2]], padding=(2, 1)), END, options)
+    padded = penalised(options, proposal([[0, 0, 1, 2], [0, 3, 1, 2]], padding=(2, 1)), LOGITS)
     for row, tokens in enumerate(([1, 2], [3, 1, 2])):
-        alone = penalised(LOGITS[row : row + 1], state([tokens], [1], [0]), END, options)
+        alone = penalised(options, proposal([tokens], [1], [0]), LOGITS[row : row + 1])
         torch.testing.assert_close(padded[row], alone[0])
 
 

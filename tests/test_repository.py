@@ -1,4 +1,4 @@
-"""The repository keeps its own rules: pins, layers, assets, notebooks."""
+"""The repository keeps its own rules: circles, one-way imports, pins, assets."""
 
 import ast
 import hashlib
@@ -9,52 +9,112 @@ import tomllib
 from graphlib import TopologicalSorter
 from pathlib import Path
 
+import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "zscap"
-
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LAYERS = re.search(r"```text\n(.*?)```", (ROOT / "CONTRIBUTING.md").read_text(), re.DOTALL).group(1).splitlines()
+CORE = [file for file in (*PACKAGE.glob("*.py"), *PACKAGE.glob("guidance/*.py")) if not file.name.startswith("__m")]
+STANDARD = set(sys.stdlib_module_names)
 
 
-def modules_imported(file: Path) -> set[str]:
-    """First part, below zscap, of what a module of zscap imports from zscap."""
-    depth = len(file.relative_to(PACKAGE).parts)
-    found = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.ImportFrom):
-            module = node.module or ""
-            if node.level == depth:  # from .x import y, seen from the package's root
-                found |= {module.split(".")[0]} if module else {alias.name for alias in node.names}
-            elif node.level == 0 and module.split(".")[0] == "zscap":
-                found |= {module.split(".")[1]} if "." in module else {alias.name for alias in node.names}
+def imports(file: Path) -> dict[str, bool]:
+    """What a file of zscap or of studies imports, by its absolute name, and whether only when it is needed."""
+    found = {}
+    package = file.relative_to(ROOT).parts[:-1]
+    tree = ast.parse(file.read_text())
+    typing_only = [
+        node
+        for block in ast.walk(tree)
+        if isinstance(block, ast.If) and getattr(block.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(block)
+    ]
+    for node in ast.walk(tree):
+        if node in typing_only:
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name: node not in tree.body for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            start = ".".join(package[: len(package) - node.level + 1]) if node.level else ""
+            module = ".".join(filter(None, [start, node.module]))
+            for alias in node.names:
+                found[f"{module}.{alias.name}"] = node not in tree.body
     return found
 
 
+def part(name: str) -> str:
+    """Core or the name of a wing, of a dotted name below zscap."""
+    first = name.split(".")[1]
+    return first if (PACKAGE / first).is_dir() and first != "guidance" else "core"
+
+
 def test_imports_run_one_way():
-    """A module imports what stands above it in CONTRIBUTING.md's picture; wings of one line do not know each other."""
-    level = {module: number for number, layer in enumerate(LAYERS) for module in layer.split()}
-    files = [file for file in PACKAGE.rglob("*.py") if not file.name.startswith("__")]
-    assert {file.relative_to(PACKAGE).with_suffix("").parts[0] for file in files} == set(level)
-    for file in files:
-        own = file.relative_to(PACKAGE).with_suffix("").parts[0]
-        for imported in modules_imported(file) - {own, "__version__"}:
-            assert level[imported] < level[own], f"{file} imports {imported}"
+    """A wing imports what stands above it in CONTRIBUTING.md's picture; those of one line do not know each other."""
+    level = {name: number for number, layer in enumerate(LAYERS) for name in layer.split(":")[0].split()}
+    wings = {folder.name for folder in PACKAGE.iterdir() if list(folder.glob("*.py"))} - {"guidance"}
+    assert set(level) == wings | {"core"}
+    for file in PACKAGE.rglob("*.py"):
+        if file.name in ("__main__.py",) or file == PACKAGE / "__init__.py":
+            continue
+        own = part(".".join(file.relative_to(ROOT).with_suffix("").parts))
+        for name in imports(file):
+            if name.startswith("zscap.") and part(name) != own and name != "zscap.__version__":
+                assert level[part(name)] < level[own], f"{file} imports {name}"
+            assert not name.startswith("studies.") or own == "cli", f"{file} imports {name}"
 
 
-def test_the_modules_of_a_wing_import_each_other_without_a_circle():
-    for wing in (folder for folder in PACKAGE.iterdir() if (folder / "__init__.py").exists()):
-        files = {file.stem: file for file in wing.glob("*.py") if file.stem != "__init__"}
-        above = {name: siblings_imported(file) & files.keys() for name, file in files.items()}
-        list(TopologicalSorter(above).static_order())  # raises CycleError
+def test_the_core_imports_torch_transformers_and_numpy_alone_and_is_thin():
+    for file in CORE:
+        for name, late in imports(file).items():
+            top = name.split(".")[0]
+            allowed = {"torch", "transformers", "numpy", "zscap"} | STANDARD | ({"pandas"} if late else set())
+            assert top in allowed, f"{file} imports {name}"
+    assert set(LAYERS[0].partition(":")[2].split()) == {
+        file.relative_to(PACKAGE).with_suffix("").parts[0] for file in CORE if file.name != "__init__.py"
+    }
+    assert sum(lines_of_code(file) for file in CORE) <= 1400
+    assert sum(lines_of_code(file) for file in PACKAGE.rglob("*.py")) <= 4500
+
+
+def lines_of_code(file: Path) -> int:
+    """Without blank lines, comments and docstrings."""
+    tree = ast.parse(file.read_text())
+    docstrings = {
+        line
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef) and ast.get_docstring(node) is not None
+        for line in range(node.body[0].lineno, node.body[0].end_lineno + 1)
+    }
+    lines = enumerate(file.read_text().splitlines(), 1)
+    return sum(bool(line.split("#")[0].strip()) and number not in docstrings for number, line in lines)
+
+
+def test_no_circle_and_no_private_name_of_another_module():
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): file
+        for folder in (PACKAGE, ROOT / "studies")
+        for file in folder.rglob("*.py")
+    }
+    above = {}
+    for module, file in files.items():
+        names = imports(file)
+        private = [name for name in names if name.split(".")[0] in ("zscap", "studies") and "._" in name]
+        assert not [name for name in private if not name.endswith(("__", "__version__"))], f"{file}: {private}"
+        at_once = [name for name, late in names.items() if not late]
+        above[module] = {name if name in files else name.rpartition(".")[0] for name in at_once} & files.keys() - {
+            module
+        }
+    list(TopologicalSorter(above).static_order())  # raises CycleError
 
 
 def test_no_file_is_long():
     lengths = {file.name: len(file.read_text().splitlines()) for file in PACKAGE.rglob("*.py")}
-    assert {name for name, length in lengths.items() if length > 300} <= {"imagebind.py"}
+    assert {name for name, length in lengths.items() if length > 330} == set()
 
 
-def test_captioning_imports_neither_scikit_learn_nor_pandas_nor_pooch():
+def test_captioning_imports_nothing_that_it_does_not_need():
     """They take seconds; transformers itself imports scipy where it is installed."""
     code = """
 import sys, zscap
@@ -62,58 +122,49 @@ assert "torch" not in sys.modules and "typer" not in sys.modules
 clip = "data/soundscapes/rain-1.flac"
 assert zscap.load("embedded-proximal", max_new_tokens=2)(clip).text
 assert zscap.load("embedded", max_new_tokens=2, num_iterations=1)(clip).text
-print({"sklearn", "pandas", "pooch", "matplotlib", "av"} & set(sys.modules))
+print({"sklearn", "pandas", "matplotlib", "PIL", "studies"} & set(sys.modules))
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()", done.stdout
-    for file in PACKAGE.rglob("*.py"):
-        if file.relative_to(PACKAGE).parts[0] not in ("data", "evaluation"):
-            late = [node for node in ast.parse(file.read_text()).body if isinstance(node, ast.Import | ast.ImportFrom)]
-            assert not [node for node in late if (getattr(node, "module", "") or "").startswith("scipy")], file
 
 
-def siblings_imported(file: Path) -> set[str]:
-    """Modules of its own wing that a module imports."""
-    nodes = [
-        node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom) and node.level == 1
-    ]
-    return {name for node in nodes for name in ([node.module] if node.module else [alias.name for alias in node.names])}
+def required(lines: list[str]) -> dict[str, str]:
+    return dict(line.split(">=") for line in lines)
 
 
-def test_dependencies_have_lower_bounds_and_constraints_exact_pins():
+def test_dependencies_are_few_with_lower_bounds_and_constraints_have_exact_pins():
     """Bounds in the wheel, which others install beside their own; pins in what sets up a clone."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = [*project["dependencies"], *(name for extra in project["optional-dependencies"].values() for name in extra)]
-    bounds = dict(line.split(">=") for line in named)
+    extras = PROJECT["optional-dependencies"]
+    assert len(PROJECT["dependencies"]) <= 12
+    bounds = required([*PROJECT["dependencies"], *(line for extra in extras.values() for line in extra)])
     lines = (ROOT / "constraints.txt").read_text().splitlines()
     pins = dict(line.split("==") for line in lines if not line.startswith("#"))
-    assert list(pins) == list(bounds)
+    assert pins.keys() == bounds.keys() - {"pip"}  # which pip's own constraints leave alone
     for name, pin in pins.items():
         assert [int(part) for part in pin.split(".")] >= [int(part) for part in bounds[name].split(".")], name
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())
     (pip,) = (entry["pip"] for entry in conda["dependencies"] if isinstance(entry, dict))
-    assert pip == ["--constraint constraints.txt", "--editable .[docs,evaluation,notebooks,sweep,test]"]
-    install = re.search(r"pip install (.*\\\n)*.*", (ROOT / "Makefile").read_text()).group()
-    assert "--constraint constraints.txt" in install and install.count("pip install") == 1
+    install = re.search(r"pip install (?:.*\\\n)*.*", (ROOT / "Makefile").read_text()).group()
+    for line in pip:
+        assert line.removeprefix("--editable ").strip() in install
 
 
 def test_the_package_imports_what_it_declares():
-    """No dependency is left over, and none is missing; names that differ from their module's are listed."""
+    """No dependency is left over, and none is missing; what is optional is imported late."""
     modules = {"scikit-learn": "sklearn", "pillow": "PIL", "aac-metrics": "aac_metrics", "pyyaml": "yaml"}
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = project["optional-dependencies"]
-    of_run = [line for line in extras["notebooks"] if line.startswith(("papermill", "pyyaml"))]  # zscap run
-    needed = [*project["dependencies"], *extras["evaluation"], *of_run]
-    declared = {modules.get(name, name) for name in (line.split(">=")[0] for line in needed)}
-    imported = set()
-    for file in PACKAGE.rglob("*.py"):
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.level == 0:
-                imported.add(node.module.split(".")[0])
-    of_transformers = {"gguf", "accelerate"}  # which needs them to read a quantised file
-    assert (imported - set(sys.stdlib_module_names) - {"zscap"}) | of_transformers == declared
+    extras = PROJECT["optional-dependencies"]
+    hard = {modules.get(name, name) for name in required(PROJECT["dependencies"])}
+    optional = {modules.get(name, name) for extra in extras.values() for name in required(extra)}
+    tops = {file: {name.split(".")[0]: late for name, late in imports(file).items()} for file in PACKAGE.rglob("*.py")}
+    foreign = {name for names in tops.values() for name in names} - STANDARD - {"zscap", "studies"}
+    of_transformers = {"tokenizers"}  # which cannot be installed without them
+    assert hard <= foreign <= hard | optional | of_transformers
+    for file, names in tops.items():
+        for name, late in names.items():
+            assert late or name not in optional - hard or file.name in OPTIONAL_AT_ONCE, f"{file} imports {name}"
+
+
+OPTIONAL_AT_ONCE = {"vision.py", "clip.py", "scenes.py"}  # which are imported late themselves
 
 
 def test_assets_are_the_published_ones_and_small():
@@ -127,3 +178,24 @@ def test_assets_are_the_published_ones_and_small():
     shipped = {file.relative_to(PACKAGE) for file in (PACKAGE / "assets").rglob("*") if file.is_file()}
     assert shipped - listed.keys() == {Path("assets", name) for name in ("CARD.md", "keywords.txt", "words.txt")}
     assert sum(file.stat().st_size for file in (PACKAGE / "assets").rglob("*") if file.is_file()) <= 42e6
+
+
+@pytest.mark.parametrize("job", ["test", "notebooks"])
+def test_the_workflow_runs_what_a_person_runs(job):
+    steps = yaml.safe_load((ROOT / ".github" / "workflows" / "test.yml").read_text())["jobs"][job]["steps"]
+    commands = {step["run"] for step in steps if "run" in step}
+    targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    made = {command.removeprefix("make ") for command in commands if command.startswith("make ")}
+    assert made and made <= targets
+
+
+def test_type_checkers_see_what_is_imported_late():
+    import zscap
+
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    named = {
+        alias.asname: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert sorted(named) == zscap.__all__
+    for name, module in named.items():
+        assert getattr(zscap, name).__module__ in (f"zscap.{module}", f"zscap.{module}.__init__"), name

@@ -54,7 +54,7 @@ def test_what_is_skipped_could_gain_nothing(language_model):
             scores = iteration.matching + OPTIONS.classifier_scale * torch.where(skipped, 1.0, 0.0)
             share = (scores.double() / OPTIONS.temperature).softmax(-1)
             assert skipped.any() and share[skipped].max() < target.NEGLIGIBLE
-            ((_, wanted),) = target.targets_of(iteration, OPTIONS)
+            ((_, wanted),) = target.targets_of(OPTIONS, iteration)
             assert (wanted[skipped] == 0).all()
 
 
@@ -69,7 +69,8 @@ def test_losses_and_a_lone_classifier_skip_nothing(language_model):
 
 def test_impossible_candidates_are_not_asked_about(language_model):
     scorer = Scorer(language_model, tiny.HashMatcher(), tiny.HashClassifier())
-    candidates = CandidateScorer(scorer, ["Audio of a"], tiny.HashMatcher().encode_source(["clip"]), OPTIONS)
+    sources = tiny.HashMatcher().encode_source(["clip"])
+    candidates = CandidateScorer(scorer, ["Audio of a"], sources, classifies=True, strip=False)
     possible = torch.tensor([[True, False, True]])
     matching, probability = candidates(torch.tensor([[5, 6, 7]]), possible, torch.inf)
     assert torch.equal(matching.isnan(), ~possible) and probability[0, 1].isnan()

@@ -7,7 +7,7 @@ import tiny
 import torch
 
 import zscap
-from zscap.guidance.whole_words import LIKELY, WholeWords, default_words
+from zscap.guidance.words import LIKELY, WholeWords, default_words
 from zscap.scoring import Remembered
 
 
@@ -30,7 +30,7 @@ def captioner(tmp_path, kind="gpt2", **options):
 
 @pytest.mark.parametrize("kind", ["gpt2", "llama"])
 def test_a_word_of_several_tokens_is_written(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr("zscap.guidance.whole_words.LIKELY", -math.inf)  # random weights know no word
+    monkeypatch.setattr("zscap.guidance.words.LIKELY", -math.inf)  # random weights know no word
     without, with_words = (captioner(tmp_path, kind, num_completed=number) for number in (0, 5))
     assert "catwalk" not in without("a clip").text
     caption = with_words("a clip")
@@ -39,7 +39,7 @@ def test_a_word_of_several_tokens_is_written(tmp_path, kind, monkeypatch):
 
 
 def test_a_word_that_the_language_model_would_not_finish_is_not_begun(tmp_path, monkeypatch):
-    monkeypatch.setattr("zscap.guidance.whole_words.LIKELY", 0.0)  # only the most probable token goes on
+    monkeypatch.setattr("zscap.guidance.words.LIKELY", 0.0)  # only the most probable token goes on
     steps = captioner(tmp_path, num_completed=5).steps("a clip")
     assert all(step.iterations[0].matching.nan_to_num().max() < 0.5 for step in steps)
 
@@ -84,5 +84,5 @@ def test_our_own_words_are_those_of_our_sounds():
 
 
 def test_a_word_must_have_letters():
-    with pytest.raises(zscap.InvalidOption, match="words, none empty"):
+    with pytest.raises(zscap.InvalidOption, match="words=.*, none empty"):
         zscap.ProximalOptions(words=("catwalk", ""))

@@ -229,7 +229,8 @@ class Captioner:
                 state = State.joined([each for each in states if each is not None])
                 proposal = propose(state, rows)
                 guided = guidance(options, proposal)
-                log_p = guided.log_p.where(proposal.possible, -torch.inf).log_softmax(-1)
+                may_come = proposal.possible & ~self._textless(state)
+                log_p = guided.log_p.where(may_come, -torch.inf).log_softmax(-1)
                 if watch is not None:
                     pieces = self.language_model.pieces
                     watch.append(Step(proposal.scorer.texts, proposal.log_p, log_p, list(guided.iterations), pieces))
@@ -268,8 +269,7 @@ class Captioner:
         scorer = CandidateScorer(self.scorer, texts, sources, classifies, strip=not options.prompt_in_text)
         logits, cache = lm.forward(state)
         log_p = logits.log_softmax(-1)
-        textless = self._textless(state)
-        possible = plausible(log_p.masked_fill(textless, -torch.inf), options.min_p) & ~textless
+        possible = plausible(log_p.masked_fill(self._textless(state), -torch.inf), options.min_p)
         return Proposal(lm, state, logits, log_p, cache, possible, end_ids, scorer)
 
     def _textless(self, state: State) -> Tensor:

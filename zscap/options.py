@@ -262,7 +262,7 @@ class MagicOptions(DecodingOptions):
     max_new_tokens: int = _at_least(1, 10**5, 78, "tokens of the caption at most")
     max_length: int = _at_least(0, 10**6, 78, "tokens of prompt and caption together at most; 0 sets no limit")
     end_tokens: tuple[str, ...] = _option(
-        (".", "!", "?"), "what ends a caption", "texts, at least one", lambda texts: texts and all(texts)
+        (".", "!", "?"), "what ends a caption", "at least one, none empty", lambda texts: texts and all(texts)
     )
     end_penalty: float = _weight(0.1, "a factor of ending tokens' scores, times the number of tokens so far")
 

@@ -1,1 +1,1 @@
-"""Frozen language models: causal ones, captioners, and those that continue a source's prefix."""
+"""Frozen language models that read a source: captioners of transformers, and those that continue its prefix."""

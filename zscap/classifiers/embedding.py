@@ -18,7 +18,7 @@ from ..roles import TextEncoder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from .training import Sentences, Table
+    from .texts import Sentences, Table
 
 
 class EmbeddingClassifier:
@@ -49,13 +49,10 @@ class EmbeddingClassifier:
         validation: tuple[Sentences, Sentences] | Table | None = None,
         variants: int = 6,
         hidden: int = 512,
-        dropout: float = 0.5,
-        smoothing: float = 0.1,
         noise: float = 0.7,
         steps: int = 1500,
         batch_size: int = 256,
         learning_rate: float = 1e-3,
-        weight_decay: float = 0.05,
         seed: int = 0,
     ) -> EmbeddingClassifier:
         """Train the head and keep it as it was at the best validation AUC.
@@ -67,8 +64,6 @@ class EmbeddingClassifier:
             positive, negative: sentences with and without the wanted property, or one table of both, as in
                 `TextClassifier.train`; each class fills half of every batch.
             validation: the same, of other sentences; None puts aside a random seventh of each class.
-            smoothing: makes the labels 1 - smoothing / 2 and smoothing / 2, which keeps the head from certainty about
-                data whose labels contradict each other here and there.
             noise: length of the random vector added to each embedding of length 1, which keeps the head from leaning
                 on what only this data set's wording shows; it then tells captions of other sets apart better.
 
@@ -88,22 +83,16 @@ class EmbeddingClassifier:
             >>> (present.probability(["rain falls", "rain falling"]) > 0.5).tolist()
             [True, False]
         """
-        from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
+        from .texts import labelled, scikit_learn, training_and_validation  # late, as all that training alone needs
+        from .training import check_between, fit
 
-        from .training import LEARNING_RATES, check_between, fit, labelled, training_and_validation
-
-        check_between(0, variants=variants)
         check_between(1, hidden=hidden, steps=steps)
         check_between(2, batch_size=batch_size)
-        check_between(0, 2**32 - 1, seed=seed)
-        check_between(0.0, 1.0, dropout=dropout, smoothing=smoothing)
-        check_between(0.0, 1000.0, noise=noise, weight_decay=weight_decay)
-        check_between(*LEARNING_RATES, learning_rate=learning_rate)
-        (positive, negative), held_out = training_and_validation(positive, negative, validation, seed)
+        auc = scikit_learn().metrics.roc_auc_score
+        classes, held_out = training_and_validation(positive, negative, validation, seed)
         rng = random.Random(seed)
         parts = [
-            [part for text in texts for part in _beginnings(text, variants, cls.PREFIXES, rng)]
-            for texts in (positive, negative)
+            [part for text in texts for part in _beginnings(text, variants, cls.PREFIXES, rng)] for texts in classes
         ]
         distinct = {part: row for row, part in enumerate(dict.fromkeys([*parts[0], *parts[1]]))}
         embeddings = encoder.encode_text(list(distinct)).detach().float().cpu()
@@ -112,11 +101,12 @@ class EmbeddingClassifier:
         held = encoder.encode_text([text.lower() for text in held_texts]).detach().float().cpu()
 
         torch.manual_seed(seed)
-        head = _head(held.shape[1], hidden, dropout)
+        head = _head(held.shape[1], hidden, dropout=0.5)
 
         def loss(step: int) -> Tensor:
             rows = [side[torch.randint(len(side), (batch_size // 2,))] for side in classes]
-            labels = torch.cat([torch.ones(len(rows[0])), torch.zeros(len(rows[1]))]).lerp(torch.tensor(0.5), smoothing)
+            # No label is certain: the data's contradict each other here and there.
+            labels = torch.tensor([0.95, 0.05]).repeat_interleave(batch_size // 2)
             inputs = torch.cat(rows)
             inputs = inputs + noise * torch.randn_like(inputs) / inputs.shape[1] ** 0.5
             return F.binary_cross_entropy_with_logits(head(inputs).squeeze(-1), labels)
@@ -125,12 +115,12 @@ class EmbeddingClassifier:
         classifier.history = fit(
             head.requires_grad_(True),
             loss,
-            evaluate=lambda: {"validation_auc": roc_auc_score(held_labels, head(held).squeeze(-1))},
+            evaluate=lambda: {"validation_auc": auc(held_labels, head(held).squeeze(-1))},
             keep_best="validation_auc",
             steps=steps,
             every=max(1, steps // 20),
             learning_rate=learning_rate,
-            weight_decay=weight_decay,
+            weight_decay=0.05,
             seed=seed,
         )
         head.requires_grad_(False)
@@ -183,8 +173,6 @@ class EmbeddingClassifier:
         return self._logits(texts).sigmoid().float()
 
     def _logits(self, texts: Sentences) -> Tensor:
-        if not len(texts):
-            return torch.empty(0)
         embeddings = self.encoder.encode_text(list(texts))
         return self.head(embeddings.to(self.head[1].weight)).squeeze(-1)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,15 +10,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ..errors import InvalidOption, MissingWeights
-from ..files.packed import check_finite, reading, writing
-from ..files.pretrained import WHOLE, fetched, read_checkpoint
+from ..errors import InvalidOption
+from ..files.packed import reading, writing
+from ..files.pretrained import fetched, read_checkpoint
 
 if TYPE_CHECKING:
     import pandas as pd
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-    from .training import Sentences, Table
+    from .texts import Sentences, Table
 
 
 class TextClassifier:
@@ -37,17 +36,15 @@ class TextClassifier:
         labels = model.config.label2id
         if label not in labels or len(labels) < 2:
             raise InvalidOption(f"label {label!r} must be one of two or more of the model, which has {sorted(labels)}")
+        if tokenizer.pad_token is None:  # as in GPT-2; padding comes last and is masked, so that any token will do
+            tokenizer.pad_token = tokenizer.eos_token
+        model.config.pad_token_id = tokenizer.pad_token_id
         self.model, self.tokenizer, self.label = model.eval(), tokenizer, label
         self.history: pd.DataFrame | None = None  # of the training, see `train`
 
     @classmethod
     def load(
-        cls,
-        folder: str | Path,
-        device: str = "cpu",
-        *,
-        dtype: torch.dtype = torch.float32,
-        label: str = "wanted",
+        cls, folder: str | Path, device: str = "cpu", *, dtype: torch.dtype = torch.float32, label: str = "wanted"
     ) -> TextClassifier:
         """Load what `save` wrote, or any folder with a sequence-classification model.
 
@@ -55,13 +52,8 @@ class TextClassifier:
             MissingWeights: the folder holds no whole classifier, or one whose head was never trained.
             InvalidOption: see the class.
         """
-        if not os.path.isfile(Path(folder) / "config.json"):
-            raise MissingWeights(f"no classifier in {folder}: train it with notebooks/02_train_classifier.ipynb")
         classes = "AutoModelForSequenceClassification", "AutoTokenizer"
-        classifier = cls(*read_checkpoint(folder, *classes, device=device, dtype=dtype), label)
-        with reading("classifier", folder, WHOLE):
-            check_finite({"its output": classifier.probability(["a word", "a text with more words"])})
-        return classifier
+        return cls(*read_checkpoint(folder, *classes, device=device, dtype=dtype), label)
 
     def save(self, folder: str | Path) -> None:
         """Write model and tokenizer into `folder` with `save_pretrained`.
@@ -89,7 +81,6 @@ class TextClassifier:
         learning_rate: float = 3e-4,
         seed: int = 0,
         device: str = "cpu",
-        progress: bool = False,
     ) -> TextClassifier:
         """Fine-tune `model` and keep it as it was at the best validation AUC (arXiv 2309.03884, section 3).
 
@@ -118,15 +109,15 @@ class TextClassifier:
             InvalidOption: an impossible value, or a learning rate that leads to no finite numbers.
             UnwritableOutput: the folder can't be written.
         """
-        from sklearn.metrics import roc_auc_score  # late, as all that training alone needs
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-        from .training import LEARNING_RATES, check_between, fit, labelled, training_and_validation
+        # Late, as is all that training alone needs.
+        from .texts import labelled, scikit_learn, training_and_validation
+        from .training import check_between, fit
 
         check_between(1, epochs=epochs, batch_size=batch_size)
-        check_between(0, 2**32 - 1, seed=seed)
-        check_between(*LEARNING_RATES, learning_rate=learning_rate)
-        (positive, negative), held = training_and_validation(positive, negative, validation, seed)
+        classes, held = training_and_validation(positive, negative, validation, seed)
+        auc = scikit_learn().metrics.roc_auc_score
         torch.manual_seed(seed)  # the new head is random
         with reading("pretrained network", model, "connect, or copy it here"):
             pretrained = fetched(model)
@@ -139,22 +130,18 @@ class TextClassifier:
                 ignore_mismatched_sizes=True,  # a head for other labels
                 trust_remote_code=False,
             )
-        if tokenizer.pad_token is None:  # as in GPT-2; padding comes last and is masked, so that any token will do
-            tokenizer.pad_token = tokenizer.eos_token
-        network.config.pad_token_id = tokenizer.pad_token_id
         classifier = cls(network.to(device), tokenizer)
 
-        texts, labels = labelled(positive, negative)
-        texts, labels = [prefix + text for text in texts], labels.long()
+        texts, labels = labelled(*classes)
         held_texts, held_labels = labelled(*held)
-        held_texts = [prefix + text for text in held_texts]
+        texts, held_texts = ([prefix + text for text in each] for each in (texts, held_texts))
 
         def loss(step: int) -> Tensor:
             rows = torch.randint(len(texts), (batch_size,))
             logits = classifier._logits([texts[row] for row in rows])
-            return F.cross_entropy(logits, labels[rows].to(device))
+            return F.cross_entropy(logits, torch.tensor(labels)[rows].to(device))
 
-        sentences = hashlib.sha256(repr((texts, held_texts, len(positive))).encode()).hexdigest()[:12]
+        sentences = hashlib.sha256(repr((texts, held_texts, len(classes[0]))).encode()).hexdigest()[:12]
         with writing(folder):
             Path(folder).mkdir(parents=True, exist_ok=True)  # or the first epoch would be in vain
         unfinished = Path(folder) / "unfinished.pt"
@@ -164,13 +151,12 @@ class TextClassifier:
             loss,
             checkpoint=unfinished,
             recipe={"model": model, "batch_size": batch_size, "sentences": sentences},
-            evaluate=lambda: {"validation_auc": roc_auc_score(held_labels, classifier.probability(held_texts))},
+            evaluate=lambda: {"validation_auc": auc(held_labels, classifier.probability(held_texts))},
             keep_best="validation_auc",
             steps=epochs * steps_per_epoch,
             every=steps_per_epoch,
             learning_rate=learning_rate,
             seed=seed,
-            progress=progress,
         )
         classifier.save(folder)
         unfinished.unlink()

@@ -1,16 +1,22 @@
-"""Tables of texts that have a property, and of texts that don't."""
+"""Texts that have a property, and texts that don't: read from a table, checked, and split for training."""
+
+from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 import pandas as pd
 
-from ..errors import InvalidData
+from ..errors import InvalidData, ZscapError
 
+Sentences = Sequence[str]
+Table = pd.DataFrame | str | Path  # see `labelled_texts`
 COLUMNS = {"sentence": "text", "audible": "label"}  # of an audibility table -> of any labelled one
 
 
-def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
+def labelled_texts(source: Table) -> pd.DataFrame:
     """Read a table of texts that have a property (label 1 or true) and texts that don't (0 or false).
 
     Args:
@@ -23,8 +29,10 @@ def labelled_texts(source: pd.DataFrame | str | Path) -> pd.DataFrame:
     Raises:
         InvalidData: the file isn't there, a column is missing, or a row has no text or another label.
     """
-    if not isinstance(source, pd.DataFrame | str | Path):
-        raise InvalidData(f"the source is of type {type(source).__name__}: give a table or a csv file")
+    if not isinstance(source, Table):
+        raise InvalidData(
+            f"the source is of type {type(source).__name__}: give a table or a csv file, or two lists of sentences"
+        )
     table, name = (source, "the table") if isinstance(source, pd.DataFrame) else (_read_csv(Path(source)), source)
     table = table.rename(columns={old: new for old, new in COLUMNS.items() if new not in table})
     if missing := [column for column in COLUMNS.values() if list(table).count(column) != 1]:
@@ -44,6 +52,69 @@ def normalised(text: str) -> str:
     'a dog barks'
     """
     return " ".join(text.split()).casefold().rstrip(" .!?,;:")
+
+
+def two_classes(positive: Sentences | Table, negative: Sentences | None = None) -> tuple[list[str], list[str]]:
+    """Sentences with and without the property, of two lists or of one table.
+
+    Raises:
+        InvalidData: a class has no sentences, a sentence has both labels, or a table isn't as it should be.
+    """
+    if negative is not None:
+        for side in (positive, negative):
+            if isinstance(side, Table):
+                raise InvalidData(f"a class is the {type(side).__name__} {str(side)[:60]!r}: give a list of sentences")
+        texts, labels = labelled(positive, negative)
+        positive = pd.DataFrame({"text": texts, "label": labels})
+    table = labelled_texts(positive)
+    positive, negative = (table.text[table.label == label].tolist() for label in (True, False))
+    if not positive or not negative:
+        raise InvalidData(f"{len(positive)} positive and {len(negative)} negative sentences: both classes need some")
+    both = set(map(normalised, positive)) & set(map(normalised, negative))
+    if both:
+        raise InvalidData(f"{len(both)} sentences are in both classes, such as {min(both)!r}: keep each in one")
+    return positive, negative
+
+
+def labelled(positive: Sequence[str], negative: Sequence[str]) -> tuple[list[str], list[int]]:
+    """Texts of both classes and their labels, 1 and 0."""
+    return [*positive, *negative], [1] * len(positive) + [0] * len(negative)
+
+
+def training_and_validation(
+    positive: Sentences | Table,
+    negative: Sentences | None,
+    validation: tuple[Sentences, Sentences] | Table | None,
+    seed: int,
+) -> tuple[tuple[list[str], list[str]], tuple[list[str], list[str]]]:
+    """Both classes to train on, and both of other sentences to validate on; without any, a seventh is put aside.
+
+    Raises:
+        InvalidData: see `two_classes`.
+    """
+    training = two_classes(positive, negative)
+    if validation is not None:
+        two = isinstance(validation, tuple | list) and len(validation) == 2
+        return training, two_classes(*(validation if two else (validation,)))
+    if (fewest := min(map(len, training))) < 2:
+        raise InvalidData(f"{fewest} sentence of a class can't serve training and validation both: give more")
+    split = scikit_learn().model_selection.train_test_split
+    parts = [split(texts, test_size=1 / 7, random_state=seed) for texts in training]
+    return tuple(kept for kept, _ in parts), tuple(held for _, held in parts)
+
+
+def scikit_learn() -> ModuleType:
+    """scikit-learn, imported late: captioning needs none of it.
+
+    Raises:
+        ZscapError: it is not installed.
+    """
+    try:
+        import sklearn.metrics
+        import sklearn.model_selection
+    except ImportError:
+        raise ZscapError("training needs scikit-learn, which is not here: pip install 'zscap[training]'") from None
+    return sklearn
 
 
 def _read_csv(path: Path) -> pd.DataFrame:

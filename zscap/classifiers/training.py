@@ -1,10 +1,10 @@
-"""The training loop of the classifiers and of the recipes in notebooks 90-96, and the sentences that it takes."""
+"""The training loop of the classifiers and of the recipes in notebooks 90 to 98."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence, Sized
+from collections.abc import Callable, Mapping
 from numbers import Integral, Real
 from pathlib import Path
 
@@ -15,11 +15,6 @@ from tqdm.auto import tqdm
 
 from ..errors import InvalidData, InvalidOption
 from ..files.packed import writing
-from .texts import labelled_texts, normalised
-
-Sentences = Sequence[str]
-Table = pd.DataFrame | str | Path  # see `zscap.classifiers.texts.labelled_texts`
-LEARNING_RATES = 1e-12, 100.0  # the least and the greatest
 
 
 def fit(
@@ -65,17 +60,16 @@ def fit(
     """
     check_between(0, steps=steps)
     check_between(1, every=every)
-    check_between(*LEARNING_RATES, learning_rate=learning_rate)
-    check_between(0.0, 1.0, warmup=warmup, average=average)
-    recipe = {
-        **{"steps": steps, "learning_rate": learning_rate, "every": every, "keep_best": keep_best, "warmup": warmup},
-        **{"weight_decay": weight_decay, "average": average, "seed": seed, **(recipe or {})},
-        **{name: tuple(tensor.shape) for name, tensor in model.state_dict().items()},
-    }
-    recipe = {name: str(value) for name, value in recipe.items()}
-    decayed = [p for p in model.parameters() if p.requires_grad and p.ndim > 1]
-    plain = [p for p in model.parameters() if p.requires_grad and p.ndim <= 1]
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": plain, "weight_decay": 0.0}]
+    check_between(1e-12, 100.0, learning_rate=learning_rate)
+    own = {"steps": steps, "learning_rate": learning_rate, "every": every, "keep_best": keep_best, "warmup": warmup}
+    own |= {"weight_decay": weight_decay, "average": average, "seed": seed}
+    shapes = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    recipe = {name: str(value) for name, value in (own | dict(recipe or {}) | shapes).items()}
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
     optimiser = torch.optim.AdamW(groups, lr=learning_rate, betas=(0.9, 0.98))
     smooth = _copy(model) if average else {}
     start, rows, since, best = 0, [], [], {"score": -math.inf, "weights": {}}
@@ -105,7 +99,7 @@ def fit(
         if not math.isfinite(since[-1]) or (due and not all(p.isfinite().all() for p in model.parameters())):
             raise InvalidOption(
                 f"learning_rate={learning_rate}: the loss, {since[-1]:g}, or a weight is no finite number at step "
-                f"{step + 1}; lower it, or look for such numbers in the data"
+                f"{step + 1}; lower it, or look for such numbers in the data and settings"
             )
         if due:
             model.eval()
@@ -154,52 +148,3 @@ def check_between(minimum: float, maximum: float = math.inf, **values: float) ->
     for name, value in values.items():
         if not isinstance(value, Integral if whole else Real) or not minimum <= value <= maximum:
             raise InvalidOption(f"{name}={value!r}: must be {rule}")
-
-
-def training_and_validation(
-    positive: Sentences | Table,
-    negative: Sentences | None,
-    validation: tuple[Sentences, Sentences] | Table | None,
-    seed: int,
-) -> tuple[tuple[Sentences, Sentences], tuple[Sentences, Sentences]]:
-    """Sentences with and without the property to train on, and others to validate on, checked."""
-    training = _classes(positive, negative)
-    if validation is None:
-        from sklearn.model_selection import train_test_split  # late: `fit` alone needs no scikit-learn
-
-        if (fewest := min(map(len, training))) < 2:
-            raise InvalidData(f"{fewest} sentence of a class can't serve training and validation both: give more")
-        parts = [train_test_split(list(texts), test_size=1 / 7, random_state=seed) for texts in training]
-        return tuple(kept for kept, _ in parts), tuple(held for _, held in parts)
-    two = isinstance(validation, tuple | list) and len(validation) == 2
-    return training, _classes(*(validation if two else (validation, None)))
-
-
-def _classes(positive: Sentences | Table, negative: Sentences | None) -> tuple[Sentences, Sentences]:
-    """Sentences with and without the property, of two lists or of one table.
-
-    Raises:
-        InvalidData: see `TextClassifier.train`.
-    """
-    if negative is None:
-        if not isinstance(positive, Table):
-            raise InvalidData("one list of sentences: give those without the property as well, or a table of both")
-        table = labelled_texts(positive)
-        positive, negative = (table.text[table.label == label].tolist() for label in (True, False))
-    for side in (positive, negative):
-        if isinstance(side, Table) or not isinstance(side, Sized):
-            raise InvalidData(f"a class is the {type(side).__name__} {' '.join(str(side).split())[:60]!r}: give a list")
-    if not len(positive) or not len(negative):
-        raise InvalidData(f"{len(positive)} positive and {len(negative)} negative sentences: both classes need some")
-    for text in (*positive, *negative):
-        if not isinstance(text, str) or not text.strip():
-            raise InvalidData(f"{text!r} is among the sentences: leave out what is empty or no text")
-    both = {normalised(text) for text in positive} & {normalised(text) for text in negative}
-    if both:
-        raise InvalidData(f"{len(both)} sentences are in both classes, such as {min(both)!r}: keep each in one")
-    return positive, negative
-
-
-def labelled(positive: Sentences, negative: Sentences) -> tuple[list[str], Tensor]:
-    """Texts of both classes and their labels, 1.0 and 0.0."""
-    return [*positive, *negative], torch.cat([torch.ones(len(positive)), torch.zeros(len(negative))])

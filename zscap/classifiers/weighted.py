@@ -33,15 +33,9 @@ class WeightedClassifiers:
     """
 
     def __init__(self, weighted: Sequence[tuple[Classifier, float]]):
-        try:
-            weighted = [(classifier, float(weight)) for classifier, weight in weighted]
-        except (TypeError, ValueError, OverflowError) as error:
-            raise InvalidOption(f"weights: {error}; must be finite numbers, give (classifier, weight)") from None
         weights = [weight for _, weight in weighted]
         if not 0 < sum(map(abs, weights)) < math.inf:  # not a number, it is in no interval
-            raise InvalidOption(
-                f"weights {weights}: must be finite numbers, one of them not 0; give (classifier, weight)"
-            )
+            raise InvalidOption(f"weights={weights}: must be finite numbers, one of them not 0; change them")
         self.weighted = [(classifier, weight) for classifier, weight in weighted if weight]
 
     def probability(self, texts: Sequence[str]) -> Tensor:

@@ -9,28 +9,20 @@ projections to 1024; its data set is for academic use only, and no licence is st
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
+from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
 
+from ..roles import Source
 from ..sources import read_audio
-from .parts import FromCheckpoint, windows
-
-if TYPE_CHECKING:
-    from transformers import ClapFeatureExtractor, ClapModel, PreTrainedTokenizerBase
-
-    from ..roles import Source
+from .parts import ByParts, FromCheckpoint, windows
 
 MAX_WINDOWS = 12  # of a recording; one longer than two minutes is sampled evenly
-BATCH = 128  # texts
 
 
-class CLAP(FromCheckpoint):
+class CLAP(FromCheckpoint, ByParts):
     """Cosine between texts and recordings.
 
     `load` reads, for example, `laion/clap-htsat-unfused`.
@@ -38,49 +30,29 @@ class CLAP(FromCheckpoint):
     Args:
         model: a ClapModel, fused or not.
         tokenizer: of its text tower.
-        extractor: its feature extractor, which says the sampling rate and the length of a window.
+        reader: its feature extractor, which says the sampling rate and the length of a window.
     """
 
     classes = ("ClapModel", "AutoTokenizer", "ClapFeatureExtractor")
     example = np.linspace(-1, 1, 48_000), 48_000
 
-    def __init__(self, model: ClapModel, tokenizer: PreTrainedTokenizerBase, extractor: ClapFeatureExtractor):
-        self.model = model.eval().requires_grad_(False)
-        self.tokenizer, self.extractor = tokenizer, extractor
+    def __init__(self, model: ClapModel, tokenizer: PreTrainedTokenizerBase, reader: ClapFeatureExtractor):
+        super().__init__(model, tokenizer, reader)
         text = model.config.text_config
         # Its positions are counted from the padding token's id on.
         self.context_length = min(tokenizer.model_max_length, text.max_position_embeddings - text.pad_token_id - 1)
+        self.dimensions = model.config.projection_dim
 
     def encode_parts(self, source: Source) -> Tensor:
-        rate = self.extractor.sampling_rate
+        rate = self.reader.sampling_rate
         samples = read_audio(source, rate)
         # The extractor cuts at random what is longer than a window; what is shorter it repeats, then pads with zeros.
         features = [
-            self.extractor(window, sampling_rate=rate, return_tensors="pt").input_features
-            for window in windows(samples, self.extractor.nb_max_samples, MAX_WINDOWS)
+            self.reader(window, sampling_rate=rate, return_tensors="pt").input_features
+            for window in windows(samples, self.reader.nb_max_samples, MAX_WINDOWS)
         ]
         inputs = torch.cat(features).to(self.model.device, self.model.dtype)
         # No window is longer than itself. The extractor of a fused model says so of one at random.
         longer = torch.zeros(len(inputs), 1, dtype=torch.bool, device=inputs.device)
         embeddings = self.model.get_audio_features(input_features=inputs, is_longer=longer).pooler_output
         return normalize(embeddings.float(), dim=-1)
-
-    @torch.no_grad()
-    def encode_text(self, texts: Sequence[str]) -> Tensor:
-        """Embed texts: shape = (n, dimensions), unit rows, float32. Longer ones are cut to `context_length`."""
-        embeddings = torch.empty(len(texts), self.model.config.projection_dim, device=self.model.device)
-        for rows, tokens in self._batches(texts):
-            features = self.model.get_text_features(input_ids=tokens.to(self.model.device)).pooler_output
-            embeddings[rows] = normalize(features.float(), dim=-1)
-        return embeddings
-
-    def _batches(self, texts: Sequence[str]) -> list[tuple[list[int], Tensor]]:
-        """Texts of one length together, with their indices, so that none is padded: the tower looks both ways."""
-        if not texts:
-            return []
-        ids = self.tokenizer(list(texts), truncation=True, max_length=self.context_length).input_ids
-        rows_of = defaultdict(list)
-        for row, tokens in enumerate(ids):
-            rows_of[len(tokens)].append(row)
-        batches = [rows[start : start + BATCH] for rows in rows_of.values() for start in range(0, len(rows), BATCH)]
-        return [(rows, torch.tensor([ids[row] for row in rows])) for rows in batches]

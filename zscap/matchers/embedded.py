@@ -8,23 +8,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import normalize, pad, relu
+from transformers import PreTrainedTokenizerBase
 from transformers.audio_utils import mel_filter_bank
 
 from ..files.packed import check_finite, read_packed, reading
+from ..roles import Source
 from ..sources import read_audio
 from .parts import ByParts, windows
 from .tower import TextTower, TowerTexts, read_tokenizer
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
-    from ..roles import Source
 
 RATE = 32_000  # Hz
 WINDOW = 5 * RATE  # samples of one window
@@ -111,8 +107,9 @@ class EmbeddedMatcher(TowerTexts, ByParts):
         language_model = Path(folder) / "language_model"
         with reading("tokenizer", language_model / "tokenizer.json", "put the language model's there"):
             tokenizer = read_tokenizer(language_model, both["tower"])
-            matcher = cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
-            check_finite({"a text": matcher.encode_text(["a word", ""])})
+            matcher = cls(both["tower"].to(dtype), both["encoder"], tokenizer)
+            check_finite({"a text": matcher.embed(["a word", ""])})
+        matcher.tower.to(device)
         return matcher
 
     def encode_parts(self, source: Source) -> Tensor:

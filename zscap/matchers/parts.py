@@ -1,7 +1,8 @@
-"""What matchers have in common: sources embedded part by part, and towers from transformers' checkpoints."""
+"""What matchers have in common: sources embedded part by part, and networks from transformers' checkpoints."""
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Self
@@ -15,7 +16,11 @@ from ..files.packed import check_finite, reading
 from ..files.pretrained import read_checkpoint
 
 if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
     from ..roles import Source
+
+BATCH = 256  # texts that are run together
 
 
 class ByParts:
@@ -45,11 +50,23 @@ def windows(samples: np.ndarray | Tensor, length: int, most: int) -> list[np.nda
     return [samples[start : start + length] for start in starts]
 
 
-class FromCheckpoint(ByParts):
-    """A matcher that is made of a checkpoint's network, tokenizer and what reads the sources."""
+class FromCheckpoint:
+    """Embeds texts with a network of transformers.
 
-    classes: ClassVar[tuple[str, str, str]]  # of transformers, in this order
-    example: ClassVar[Source]  # is embedded at once, which fails where settings do not fit each other
+    Args:
+        model: the network.
+        tokenizer: of its texts.
+        reader: what prepares its sources, where it takes some.
+    """
+
+    classes: ClassVar[tuple[str, ...]]  # of transformers: the model's, the tokenizer's, the reader's
+    example: ClassVar[Source | None] = None  # is embedded at once, which fails where settings do not fit each other
+    context_length: int  # tokens of a text; the rest is not read
+    dimensions: int  # d
+
+    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, reader: object = None):
+        self.model = model.eval().requires_grad_(False)
+        self.tokenizer, self.reader = tokenizer, reader
 
     @classmethod
     def load(
@@ -65,15 +82,36 @@ class FromCheckpoint(ByParts):
         Args:
             path: the folder, or the hub id.
             revision: a commit of the hub's, None for the newest in the cache.
-            device, dtype: where and in which precision both towers run.
+            device, dtype: where and in which precision the network runs.
 
         Raises:
             MissingWeights: something is not there, damaged, or there only in part.
         """
-        model, tokenizer, reader = read_checkpoint(path, *cls.classes, revision=revision, device=device, dtype=dtype)
+        parts = read_checkpoint(path, *cls.classes, revision=revision, device=device, dtype=dtype)
         with reading(cls.__name__, path, "give a folder with files of one and the same checkpoint"):
-            if len(tokenizer) > model.config.text_config.vocab_size or tokenizer.eos_token_id is None:
+            made = cls(*parts)
+            if len(made.tokenizer) > made.model.config.get_text_config().vocab_size:
                 raise ValueError("its tokenizer is another network's")
-            matcher = cls(model, tokenizer, reader)
-            check_finite({"a text": matcher.encode_text(["a word"]), "a source": matcher.encode_source([cls.example])})
-        return matcher
+            check_finite({"a text": made.encode_text(["a word"])})
+            if cls.example is not None:
+                check_finite({"a source": made.encode_source([cls.example])})
+        return made
+
+    def embed_tokens(self, tokens: Tensor) -> Tensor:
+        """Embed texts of one length, given as token ids, (n, length): shape = (n, d), of any norm."""
+        return self.model.get_text_features(input_ids=tokens).pooler_output
+
+    @torch.no_grad()
+    def encode_text(self, texts: Sequence[str]) -> Tensor:
+        """Embed texts: shape = (n, d), unit rows, float32. Longer ones are cut to `context_length`."""
+        cut = {"truncation": True, "max_length": self.context_length}
+        ids = self.tokenizer(list(texts), **cut).input_ids if len(texts) else []
+        alike = defaultdict(list)  # rows by length: what is not padded does not depend on its company
+        for row, tokens in enumerate(ids):
+            alike[len(tokens)].append(row)
+        embeddings = torch.empty(len(ids), self.dimensions, device=self.model.device)
+        for rows in alike.values():
+            for part in torch.tensor(rows).split(BATCH):
+                tokens = torch.tensor([ids[row] for row in part], device=self.model.device)
+                embeddings[part] = normalize(self.embed_tokens(tokens).float(), dim=-1)
+        return embeddings

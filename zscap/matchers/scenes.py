@@ -8,21 +8,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn.functional import normalize, relu
 
 from ..files.packed import read_packed
+from ..roles import Source
 from ..sources import read_frames
 from .embedded import EmbeddedMatcher, convolution
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from ..roles import Source
 
 SIDE = 64  # pixels, width and height of a frame as the encoder sees it
 FRAMES = 8  # of a video, evenly spaced from its first to its last
@@ -126,7 +122,5 @@ class SceneMatcher:
 
 def as_tensor(frames: Sequence[Image.Image]) -> Tensor:
     """The frames of a clip as the encoder takes them, in 0..1: shape = (times, 3, 64, 64)."""
-    from PIL.Image import Resampling  # late: only pictures need it
-
-    small = [frame.convert("RGB").resize((SIDE, SIDE), Resampling.BILINEAR) for frame in frames]
+    small = [frame.convert("RGB").resize((SIDE, SIDE), Image.Resampling.BILINEAR) for frame in frames]
     return torch.from_numpy(np.stack([np.asarray(frame) for frame in small])).permute(0, 3, 1, 2) / 255

@@ -6,22 +6,20 @@ Notebooks 97 and 98 train them.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from safetensors import safe_open
 from torch import Tensor, nn
-from torch.nn.functional import normalize, pad
+from torch.nn.functional import normalize, pad, relu6
+from transformers import PreTrainedTokenizerBase
 from transformers.audio_utils import mel_filter_bank
 
 from ..files.packed import check_finite, read_packed, reading
+from ..roles import Source, TextEncoder
 from ..sources import read_audio
 from .parts import ByParts, windows
 from .tower import TextTower, TowerTexts, read_tokenizer
-
-if TYPE_CHECKING:
-    from ..roles import Source, TextEncoder
 
 RATE = 16_000  # Hz
 FRAME, HOP = 400, 160  # samples: 25 ms every 10 ms
@@ -33,9 +31,10 @@ WINDOW = 5 * RATE  # samples that are embedded together
 MAX_WINDOWS = 120  # a recording longer than ten minutes is sampled evenly
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
+BEHIND = (0, 1, 0, 1)  # TensorFlow's padding for a stride of two: zeros behind, none in front
 
 
-class AudioEncoder(nn.Module):
+class YamnetEncoder(nn.Module):
     """YAMNet's convolutions over patches of a log-mel spectrogram, and two layers into the space of texts.
 
     The convolutions are those of MobileNet v1 (arXiv 1704.04861) as YAMNet has them (Plakal and Ellis, 2020). Each
@@ -68,7 +67,7 @@ class AudioEncoder(nn.Module):
         """
         starts = [*range(0, mel.shape[1] - PATCH, PATCH), mel.shape[1] - PATCH]
         patches = torch.stack([mel[:, start : start + PATCH] for start in starts], dim=1)
-        maps = relu6(self.stem(same((patches.flatten(0, 1) + 1e-3).log()[:, None])))
+        maps = relu6(self.stem(pad((patches.flatten(0, 1) + 1e-3).log()[:, None], BEHIND)))
         for block in self.blocks:
             maps = block(maps)
         return self.units(maps.mean((2, 3))).unflatten(0, patches.shape[:2])
@@ -88,22 +87,14 @@ class Separable(nn.Module):
         self.point = nn.Conv2d(inputs, outputs, 1)
 
     def forward(self, maps: Tensor) -> Tensor:
-        maps = maps if self.depth.stride == (1, 1) else same(maps)
+        if self.depth.stride == (2, 2):
+            maps = pad(maps, BEHIND)
         return relu6(self.point(relu6(self.depth(maps))))
-
-
-def same(maps: Tensor) -> Tensor:
-    """TensorFlow's padding for a stride of two: zeros behind, none in front."""
-    return pad(maps, (0, 1, 0, 1))
-
-
-def relu6(maps: Tensor) -> Tensor:
-    return maps.clamp(0, 6)
 
 
 def networks(tower: dict, encoder: dict) -> nn.ModuleDict:
     """All that `SmallMatcher.load` reads, from its arguments; the tower's tokens are a language model's."""
-    parts = {"tower": TextTower(0, **tower), "encoder": AudioEncoder(**encoder)}
+    parts = {"tower": TextTower(0, **tower), "encoder": YamnetEncoder(**encoder)}
     return nn.ModuleDict(parts | {"mean": nn.Embedding(1, parts["tower"].project.out_features)})
 
 
@@ -114,20 +105,18 @@ def token_table(folder: str | Path) -> Tensor:
     return table / table.std()
 
 
-class SmallMatcher(ByParts):
+class SmallMatcher(TowerTexts, ByParts):
     """Cosine between recordings and texts, from which what all texts share has been taken.
 
     Args:
-        encoder: of recordings.
-        texts: embeds texts: the tower, or as the slow reference its teacher.
-        mean: Tensor, shape = (d,), of texts' embeddings. Sentences are all alike to a sentence encoder; what is left
-            without their mean tells them apart.
+        tower, encoder: the networks.
+        tokenizer: of the language model whose tokens the tower reads.
+        mean: Tensor, shape = (d,), of texts' embeddings.
     """
 
-    def __init__(self, encoder: AudioEncoder, texts: TextEncoder, mean: Tensor):
+    def __init__(self, tower: TextTower, encoder: YamnetEncoder, tokenizer: PreTrainedTokenizerBase, mean: Tensor):
+        super().__init__(tower, tokenizer, mean)
         self.encoder = encoder.eval().requires_grad_(False)
-        self.texts = texts
-        self.mean = mean
 
     @classmethod
     def load(
@@ -144,7 +133,7 @@ class SmallMatcher(ByParts):
         Args:
             file: of both networks and the mean.
             tokens: folder of the language model whose tokens the tower reads; their embeddings stay as they are.
-            texts: takes the tower's place.
+            texts: takes the tower's place; as the slow reference, the sentence encoder that it learnt from.
             device: where the text tower runs; the audio encoder, asked once a recording, stays on the CPU.
             dtype: of the text tower. float32 sums round with the size of the batch, which changed no caption of a
                 hundred by proximal steering (data/results/invariance.csv).
@@ -154,46 +143,21 @@ class SmallMatcher(ByParts):
         """
         parts, _ = read_packed(file, networks, "notebooks 97 and 98")
         with reading("language model", tokens, "run `zscap fetch small`"):
-            parts["tower"].tokens = nn.Embedding.from_pretrained(token_table(tokens))
-            tokenizer = read_tokenizer(tokens, parts["tower"])
-            tower = TowerTexts(parts["tower"].to(device, dtype), tokenizer)
-            matcher = cls(parts["encoder"], texts or tower, parts["mean"].weight[0])
-            check_finite({"a text": matcher.encode_text(["a word", ""])})
+            tower = parts["tower"]
+            tower.tokens = nn.Embedding.from_pretrained(token_table(tokens))
+            matcher = cls(tower.to(dtype), parts["encoder"], read_tokenizer(tokens, tower), parts["mean"].weight[0])
+            check_finite({"a text": matcher.embed(["a word", ""])})
+        tower.to(device)
+        if texts is not None:
+            matcher.embed = texts.encode_text
         return matcher
 
-    def encode_text(self, texts: list[str]) -> Tensor:
-        """Embed texts: shape = (n, d), unit rows."""
-        embeddings = self.texts.encode_text(texts)
-        return normalize(embeddings - self.mean.to(embeddings), dim=-1)
-
     def encode_parts(self, source: Source) -> Tensor:
-        parts = [self.encoder(self._heard(window)) for window in windows(self._samples(source), WINDOW, MAX_WINDOWS)]
-        return normalize(torch.cat(parts), dim=-1)
-
-    @torch.no_grad()
-    def encode_windows(self, source: Source) -> tuple[Tensor, Tensor]:
-        """Embed a recording second by second.
-
-        Returns:
-            seconds: Tensor, shape = (n,), at which the windows of 0.975 s begin, 0.96 s apart but for the last.
-            embeddings: Tensor, shape = (n, d), unit rows.
-
-        Raises:
-            UnreadableSource: no such file, or it holds no sound.
-        """
-        samples = self._samples(source)
-        heard = self._heard(samples)[0]
-        seconds = torch.arange(len(heard)) * PATCH * HOP / RATE
-        seconds[-1] = (len(samples) - PATCH_SAMPLES) // HOP * HOP / RATE
-        return seconds, normalize(self.encoder(heard[:, None]), dim=-1)
-
-    def _samples(self, source: Source) -> Tensor:
-        """A recording as the encoder wants it: in one loudness, and repeated where it is shorter than a patch."""
         samples = levelled(torch.from_numpy(read_audio(source, RATE)))
-        return samples.repeat(-(-PATCH_SAMPLES // len(samples)))[: max(len(samples), PATCH_SAMPLES)]
-
-    def _heard(self, samples: Tensor) -> Tensor:
-        return self.encoder.heard(self.encoder.mel(samples[None]))
+        # What is shorter than a patch is repeated.
+        samples = samples.repeat(-(-PATCH_SAMPLES // len(samples)))[: max(len(samples), PATCH_SAMPLES)]
+        mels = [self.encoder.mel(window[None]) for window in windows(samples, WINDOW, MAX_WINDOWS)]
+        return normalize(torch.cat([self.encoder(self.encoder.heard(mel)) for mel in mels]), dim=-1)
 
 
 def levelled(samples: Tensor) -> Tensor:
