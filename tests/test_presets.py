@@ -126,6 +126,7 @@ def own(monkeypatch, tmp_path):
         ('command = ""', "settings = 3"),
         ('command = ""', "entry = []"),
         ('command = ""', "dtype = 1"),
+        ("files = []", "files = [1]"),
         ('place = "folder"', 'place = "cellar"'),
     ],
 )

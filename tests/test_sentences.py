@@ -79,7 +79,7 @@ def endpoint(server, **options) -> Endpoint:
 
 
 def assert_one_line_without_key(error: pytest.ExceptionInfo) -> None:
-    assert str(error.value).isprintable() and KEY[3:] not in str(error.getrepr(style="native"))
+    assert str(error.value).isprintable() and KEY[:8] not in str(error.getrepr(style="native"))
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_the_key_stays_with_its_server(server, monkeypatch):
     "answer",
     [
         (401, json.dumps({"error": {"message": f"wrong\nkey: Bearer {KEY}"}}).encode(), {}),
-        (401, b"x" * 290 + KEY.encode(), {}),
+        (401, b"x" * 280 + KEY.encode(), {}),
         (500, KEY.encode(), {"Content-Type": "text/plain"}),
         (200, KEY.encode(), {}),
     ],

@@ -226,3 +226,5 @@ def _check_types(entry: dict) -> None:
         kind = KINDS.get(name, str)
         if not isinstance(value, kind):
             raise TypeError(f"{name}={value!r}: must be a {kind}")
+        if name == "files" and not all(isinstance(file, str) for file in value):
+            raise TypeError(f"{name}={value!r}: must be names")
