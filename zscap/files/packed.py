@@ -19,6 +19,11 @@ from torch import Tensor, nn
 from ..errors import MissingWeights, UnwritableOutput, ZscapError
 
 MAX_LAYERS = 2**8  # thousands take Python minutes to build
+MAX_SIZE, MAX_LISTED = 2**24, 10**4  # more than any number of tokens, and of what a list of sizes holds
+SIDES = "height width shortest_edge longest_edge size crop_size feature_size n_fft fft_window_size bands"
+MAX_SIZES = {**dict.fromkeys(SIDES.split(), 2**12), "sampling_rate": 2**18}  # of what multiplies
+MAX_SIZES |= dict.fromkeys(("spec_size", "max_length_s", "chunk_length"), 2**10)
+MIN_SIZES = {"hop_length": 2**5, "sampling_rate": 1}  # of what divides
 
 
 def out_of_memory(error: BaseException) -> bool:
@@ -53,17 +58,27 @@ def writing(path: str | Path) -> Iterator[None]:
         raise UnwritableOutput(f"{path} can't be written ({reason}): name another") from error
 
 
-def check_layers(settings: dict, file: str) -> None:
-    """Refuses more layers than any network has, before it is built: that would take for ever.
+def check_sizes(settings: dict, file: str) -> None:
+    """Refuses sizes far beyond any network's, before it is built: that would take for ever, or all memory.
 
     Raises:
         ValueError: names the setting of `file`.
     """
     for name, value in settings.items():
-        if isinstance(value, dict):
-            check_layers(value, file)
-        elif re.search("layers?$", name) and isinstance(value, int) and value > MAX_LAYERS:
-            raise ValueError(f"{file} has {name}={value}; must be at most {MAX_LAYERS}")
+        values = value if isinstance(value, list) else [value]
+        for item in values:
+            if isinstance(item, dict):
+                check_sizes(item, file)
+        least, most = MIN_SIZES.get(name), MAX_SIZES.get(name, MAX_LISTED if isinstance(value, list) else MAX_SIZE)
+        if least is not None and not value >= least:  # nor is it no number
+            raise ValueError(f"{file} has {name}={value}; must be at least {least}")
+        if re.search("token|max_length$|theta", name):  # no sizes
+            continue
+        if re.search("layers?$|depths", name):
+            most = MAX_LAYERS
+        sizes = [item for item in values if isinstance(item, int)]
+        if len(sizes) > MAX_LAYERS or max(sizes, default=0) > most:
+            raise ValueError(f"{file} has {name}={value}; must be at most {most}")
 
 
 def check_fits(network: nn.Module, size: int) -> None:
@@ -101,7 +116,7 @@ def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) 
     """
     with reading("weights file", path, f"make it with {recipe}"), safe_open(path, "pt") as file:
         config = json.loads(file.metadata()["config"])
-        check_layers(config, "it")
+        check_sizes(config, "it")
         with torch.device("meta"):
             network = build(**config)
         check_fits(network, Path(path).stat().st_size)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from .checks import read_json
-from .packed import check_finite, check_fits, check_layers, reading
+from .packed import MAX_SIZE, check_finite, check_fits, check_sizes, reading
 
 if TYPE_CHECKING:
     from ..language_model import LanguageModel
@@ -67,8 +67,8 @@ def read_checkpoint(
         parts = [getattr(transformers, name).from_pretrained(folder, **local) for name in part_classes]
         for part in parts:
             tokenizer = getattr(part, "tokenizer", part)
-            if hasattr(tokenizer, "all_special_tokens") and len(tokenizer) <= len(tokenizer.all_special_tokens):
-                raise ValueError("its tokenizer has no words")
+            if hasattr(tokenizer, "all_special_tokens"):
+                _check_tokenizer(tokenizer)
         model = model.to(device)
         if part_classes == ("AutoTokenizer",):  # a word fails where settings of both do not fit each other
             ids = [*filter(None, [tokenizer.bos_token_id]), *tokenizer("a word").input_ids]
@@ -119,7 +119,7 @@ def quiet() -> Iterator[None]:
 
 
 def check_settings(folder: Path) -> None:
-    """Refuses settings that transformers would be busy with for long, or that fetch code.
+    """Refuses settings that transformers would be busy with for long, that fill the memory, or that fetch code.
 
     Raises:
         OSError, ValueError: a file of them cannot be read, or names what is refused.
@@ -127,10 +127,21 @@ def check_settings(folder: Path) -> None:
     for file in SETTINGS.split():
         if (folder / file).is_file():
             settings = read_json(folder / file)
-            check_layers(settings, file)
+            check_sizes(settings, file)
             for name, value in settings.items():
                 if name.endswith("attn_implementation") and "/" in str(value):
                     raise ValueError(f"{file} has {name}={value}; must be no code of the hub's")
+                ids = value if isinstance(value, list) else [value]
+                if name.endswith("token_id") and not all(isinstance(each, int | None) for each in ids):
+                    raise ValueError(f"{file} has {name}={value!r}; must be a whole number")
+
+
+def _check_tokenizer(tokenizer) -> None:
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ValueError("its tokenizer has no words")
+    length = min(tokenizer.model_max_length, MAX_SIZE)
+    if not isinstance(length, int) or length < 1:
+        raise ValueError(f"its tokenizer has model_max_length={length!r}; must be a whole number above 0")
 
 
 def _numberless(names: Iterable[str], prefix: str) -> set[str]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import MissingWeights
-from ..files.checks import has_checksum
+from ..files.checks import has_checksum, is_cut_off
 from ..folders import PACKAGE, cache_folder, data_folder
 from . import wheels
 
@@ -95,7 +95,7 @@ class Weights:
             return sum(bool(line.strip()) for line in lines) == self.files[name]["lines"]
         if checksum and (read or self.place == "package" or file.stat().st_size <= SMALL):
             return has_checksum(file, checksum)
-        return True  # as far as can be told at once; a reader of weights refuses what is damaged
+        return not is_cut_off(file)
 
     def damaged(self, read: bool = False) -> list[str]:
         """Names of files that are absent or not whole."""
