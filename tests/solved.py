@@ -1,4 +1,4 @@
-"""A notebook with what must hold at its end, and with the solutions to its exercises."""
+"""Notebooks for tests: small ones, and those of the course with what must hold at their end and their solutions."""
 
 import re
 import textwrap
@@ -7,6 +7,15 @@ from pathlib import Path
 import nbformat
 
 from studies.runner import find
+
+
+def small_notebook(file: Path, parameters: str, *code: str) -> Path:
+    """A notebook of one cell of parameters and some of code."""
+    cells = [nbformat.v4.new_code_cell(source) for source in (parameters, *code)]
+    cells[0].metadata["tags"] = ["parameters"]
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), file)
+    return file
 
 
 def solved(name: str, bounds: list[str], folder: Path) -> Path:

@@ -52,15 +52,11 @@ def test_options_and_defaults_are_the_codes():
         assert getattr(steering, name, None) == field.default or (cls, name) in DEFAULTS, (cls, name)
 
 
-def test_settings_of_presets_are_the_presets():
+def test_settings_of_presets_and_numbers_in_the_text_are_the_codes():
     columns = [(name, column, value) for _, name, column, value in stated() if column != "default"]
     assert {column for _, column, _ in columns} == {"classifier-guided", "embedded-proximal"}
+    assert NEGLIGIBLE == 1e-12 and r"\varepsilon=10^{-12}" in TEXT and f"{REMEMBERED:,} distinct texts" in TEXT
     assert not [(name, value) for name, column, value in columns if PRESETS[column]["options"].get(name) != value]
-
-
-def test_numbers_in_the_text_are_the_codes():
-    assert NEGLIGIBLE == 1e-12 and r"\varepsilon=10^{-12}" in TEXT
-    assert f"{REMEMBERED:,} distinct texts" in TEXT
 
 
 def test_equations_are_what_github_shows():

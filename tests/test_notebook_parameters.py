@@ -8,6 +8,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from solved import small_notebook
 
 from studies.runner import FOLDER, checked, find, parameters, run_notebook
 from zscap import cli
@@ -31,13 +32,7 @@ limits = {"long": 3, "ways": [1]}  # only these: for some
 rate = 0.1  # above 0
 fold = "4"  # one of 3, 4 or empty: held out
 loud = False"""
-    cells = [
-        nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell("1 / count"),
-    ]
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "small.ipynb")
-    return tmp_path / "small.ipynb"
+    return small_notebook(tmp_path / "small.ipynb", source, "1 / count", "assert count != 2")
 
 
 @pytest.mark.parametrize(
@@ -81,11 +76,8 @@ def test_right_parameters_are_taken_and_paths_made_absolute(small, monkeypatch):
 
 
 def test_a_run_keeps_what_it_got_to_and_says_which_cell_failed(small, tmp_path):
-    wrong = nbformat.read(small, 4)
-    wrong.cells.append(nbformat.v4.new_code_cell("1 / 0"))
-    nbformat.write(wrong, small)
     out = tmp_path / "new" / "out.ipynb"
-    with pytest.raises(NotebookFailed, match=r"out\.ipynb: cell 4: ZeroDivisionError: division by zero"):
+    with pytest.raises(NotebookFailed, match=r"out\.ipynb: cell 4: AssertionError"):
         run_notebook(small, {"count": 2}, out)
     assert "0.5" in [
         o.data["text/plain"] for c in nbformat.read(out, 4).cells for o in c.get("outputs", []) if "data" in o

@@ -7,7 +7,7 @@ import re
 import subprocess
 from pathlib import Path
 
-import nbformat
+from solved import small_notebook
 
 from studies import provenance
 from studies.provenance import record, sidecar
@@ -67,15 +67,10 @@ def test_the_commit_is_the_clones_own_not_that_of_a_repository_around_it(tmp_pat
 def test_a_run_records_the_tables_that_it_wrote_and_no_others(tmp_path):
     source = 'results_folder = ""  # where the table goes\nsteps = 1  # 1 or more'
     write = "from pathlib import Path\n_ = (Path(results_folder) / 'new.csv').write_text('a\\n1\\n')"
-    cells = [
-        nbformat.v4.new_code_cell(source, metadata={"tags": ["parameters"]}),
-        nbformat.v4.new_code_cell(write),
-    ]
-    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), tmp_path / "77_small.ipynb")
+    notebook = small_notebook(tmp_path / "77_small.ipynb", source, write)
     (tmp_path / "old.csv").write_text("a\n2\n")
     os.utime(tmp_path / "old.csv", (0, 0))
-    run_notebook(tmp_path / "77_small.ipynb", {"results_folder": str(tmp_path), "steps": 5}, tmp_path / "out.ipynb")
+    run_notebook(notebook, {"results_folder": str(tmp_path), "steps": 5}, tmp_path / "out.ipynb")
     assert not (tmp_path / "old.json").exists()
     made = json.loads((tmp_path / "new.json").read_text())
     assert made["command"].startswith("zscap run 77 -p results_folder ") and made["command"].endswith("-p steps 5")
