@@ -33,7 +33,7 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/zscap fetch small
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-cell-timeout 600 --nbval notebooks/[01]*.ipynb
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-cell-timeout 1800 --nbval notebooks/[01]*.ipynb
 
 sweep: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE) --configfile $(P)

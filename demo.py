@@ -6,13 +6,13 @@ It captions clips that the project renders (data/sounds, data/soundscapes) and, 
 import os
 from pathlib import Path
 
-import soundfile
-
 import zscap
 from studies import plots
+from zscap.sources import read_audio
 
 HERE = Path(__file__).parent
 FIGURE = HERE / "runs" / "demo.png"
+RATE = 16_000  # Hz, of the figure's spectrogram
 
 
 def recordings() -> list[Path]:
@@ -41,10 +41,9 @@ def main() -> None:
 
     best = max(range(len(clips)), key=lambda row: guided[row].matching)
     clip = clips[best]
-    samples, rate = soundfile.read(clip, dtype="float32", always_2d=True)
     captions = {"without guidance": unguided[best].text, "guided": guided[best].text}
     second = captioner.steps(clip)[1]  # the first is an article
-    figure = plots.captioned(samples.mean(1), rate, captions, second.table(), clip.name, place=1)
+    figure = plots.captioned(read_audio(clip, RATE), RATE, captions, second.table(), clip.name, place=1)
     FIGURE.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(FIGURE, dpi=120, bbox_inches="tight")
     print(f"Figure: {FIGURE}")

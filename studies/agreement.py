@@ -5,16 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 
 from zscap.errors import InvalidData
 from zscap.evaluation.intervals import interval
 from zscap.evaluation.metrics import Gap, evaluate
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 CATEGORIES = {
     "HC": "two people's captions, both right",
@@ -76,8 +74,6 @@ def agreement(pairs: Sequence[Pair], metrics: Sequence[str]) -> pd.DataFrame:
         >>> table[table.category == "total"].set_index("metric").agreement.round(2).to_dict()
         {'rouge_l': 1.0, 'one annotator': 0.0}
     """
-    import pandas as pd
-
     decided = [pair for pair in pairs if sum(pair.votes)]
     captions = [caption for pair in decided for caption in pair.captions]
     corpus, each = evaluate(captions, [pair.references for pair in decided for _ in range(2)], metrics)

@@ -29,7 +29,7 @@ def load_audibility(source: str | Path = "own") -> pd.DataFrame:
         InvalidData: the file isn't there, or isn't such a table.
     """
     if source == "published":
-        return _load_published(data_folder() / "audibility")
+        return _published(data_folder() / "audibility")
     table = labelled_texts(OWN_AUDIBILITY if source == "own" else source)
     table = table.drop(columns=COLUMNS, errors="ignore").rename(columns={new: old for old, new in COLUMNS.items()})
     return table.drop_duplicates("sentence", ignore_index=True)
@@ -108,19 +108,17 @@ def split(table: pd.DataFrame, *, seed: int = 0) -> pd.Series:
     return pd.Series(np.array(["train", "validation", "test"])[part_of[groups]], index=table.index, name="split")
 
 
-def _load_published(folder: Path) -> pd.DataFrame:
-    sentences = {}
+def _published(folder: Path) -> pd.DataFrame:
+    tables = []
     for file, audible in PUBLISHED_AUDIBILITY.items():
-        if not (folder / file).is_file():
-            raise InvalidData(f"{folder / file} isn't there: run `zscap fetch audibility`, or set ZSCAP_DATA")
         try:
-            sentences[audible] = dict.fromkeys(
-                filter(None, map(str.strip, (folder / file).read_text(encoding="utf-8").splitlines()))
-            )
+            lines = (folder / file).read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InvalidData(f"{folder / file} is damaged ({error}): delete it, fetch audibility") from error
-    both = sentences[True].keys() & sentences[False].keys()
-    return pd.DataFrame(
-        [(line, audible) for audible, lines in sentences.items() for line in lines if line not in both],
-        columns=["sentence", "audible"],
-    )
+            raise InvalidData(
+                f"{folder / file} can't be read ({error}): run `zscap fetch audibility`, or set ZSCAP_DATA"
+            ) from error
+        tables.append(pd.DataFrame({"sentence": lines, "audible": audible}))
+    table = pd.concat(tables, ignore_index=True)
+    table["sentence"] = table["sentence"].str.strip()
+    table = table[table["sentence"] != ""].drop_duplicates()
+    return table.drop_duplicates("sentence", keep=False, ignore_index=True)  # without those that both files have

@@ -16,22 +16,6 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from zscap.errors import InvalidData
 
-from .audibility import near_duplicates
-
-
-def audit(
-    texts: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, seed: int = 0
-) -> pd.DataFrame:
-    """`shortcuts` of texts that may resemble each other: `groups=None` keeps near-duplicates in one fold.
-
-    Examples:
-        >>> from studies.phrases import tense_sentences
-        >>> table = tense_sentences(pairs=100)
-        >>> audit(table.text, table.label, table.pair).accuracy.round(1).to_dict()
-        {'majority': 0.5, 'length alone': 0.6, 'first word alone': 0.5, 'single words (naive Bayes)': 1.0}
-    """
-    return shortcuts(texts, labels, near_duplicates(list(texts)) if groups is None else groups, seed=seed)
-
 
 def shortcuts(
     sentences: Sequence[str], labels: Sequence[bool], groups: Sequence | None = None, *, folds: int = 5, seed: int = 0
@@ -42,13 +26,20 @@ def shortcuts(
     audibility set opens its audible sentences with "The"). The row `majority` is what guessing reaches.
 
     Args:
-        groups: sentences of one group, such as the two of a pair, stay in one fold; None makes each its own group.
+        groups: sentences of one group stay in one fold, such as the two of a pair, or those that
+            `studies.audibility.near_duplicates` puts together; None makes each its own group.
 
     Returns:
         DataFrame with a row per shortcut (index `shortcut`) and the columns `accuracy` and `auc`.
 
     Raises:
         InvalidData: as many labels and groups as sentences are needed, `folds` groups or more, each class in two.
+
+    Examples:
+        >>> from studies.phrases import tense_sentences
+        >>> table = tense_sentences(pairs=100)
+        >>> shortcuts(table.text, table.label, table.pair).accuracy.round(1).to_dict()
+        {'majority': 0.5, 'length alone': 0.6, 'first word alone': 0.5, 'single words (naive Bayes)': 1.0}
     """
     sentences, labels = np.asarray(sentences, dtype=object), np.asarray(labels)
     groups = np.arange(len(labels)) if groups is None else np.asarray(groups)

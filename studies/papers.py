@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Sequence
-from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,7 +102,7 @@ def paper(
     return _kept(pd.DataFrame(rows), out, table, asked)
 
 
-def readable(table: pd.DataFrame, measures: Sequence[str] | None = None, digits: int = 2) -> pd.DataFrame:
+def wide(table: pd.DataFrame, measures: Sequence[str] | None = None, digits: int = 2) -> pd.DataFrame:
     """A table of `paper` as one reads it: values with their intervals as text, "" where there is none.
 
     Args:
@@ -116,15 +115,14 @@ def readable(table: pd.DataFrame, measures: Sequence[str] | None = None, digits:
     Examples:
         >>> import pandas as pd
         >>> table = pd.read_csv("data/results/papers/audibility-embedded.csv")
-        >>> readable(table, ["hit"]).loc["matcher", "hit"]
+        >>> wide(table, ["hit"]).loc["matcher", "hit"]
         '0.90 (0.77 to 0.96)'
     """
     there = table[table["value"].notna()].astype({"low": float, "high": float})
-    texts = map(with_interval, there["value"], there["low"], there["high"], repeat(digits))
-    wide = there.assign(text=list(texts)).pivot(index="row", columns="measure", values="text").fillna("")
-    return wide.loc[
-        there["row"].unique(), list(measures or (name for name in table["measure"].unique() if name in wide))
-    ]
+    texts = [with_interval(*ends, digits) for ends in zip(there["value"], there["low"], there["high"], strict=True)]
+    texts = there.assign(text=texts).pivot(index="row", columns="measure", values="text").fillna("")
+    measures = measures or [name for name in table["measure"].unique() if name in texts]
+    return texts.loc[there["row"].unique(), list(measures)]
 
 
 def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None) -> pd.DataFrame:
@@ -134,10 +132,10 @@ def _from_notebook(entry: dict, given: dict, out: Path, data: str | Path | None)
     if data not in (None, "soundscapes"):
         raise InvalidOption(f"data {str(data)!r}: notebook {entry['notebook']} takes the project's own, soundscapes")
     run_notebook(entry["notebook"], given, out / f"{entry['notebook']}.ipynb")
-    wide = pd.read_csv(out / entry["file"])
+    measured = pd.read_csv(out / entry["file"])
     by, rows = entry["rows_by"], []
-    measures = [name for name in wide if name not in (*by, "clips") and not name.endswith(("_low", "_high"))]
-    for line in wide.to_dict("records"):
+    measures = [name for name in measured if name not in (*by, "clips") and not name.endswith(("_low", "_high"))]
+    for line in measured.to_dict("records"):
         for measure in measures:
             row = {"row": " ".join(str(line[name]) for name in by), "measure": measure, "preset": given["preset"]}
             clips = None if measure.startswith("auc") or measure == "classifiers" else line["clips"]

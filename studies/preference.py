@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 
 from zscap.errors import InvalidData, one_line
-from zscap.evaluation.comparison import same_data
 from zscap.evaluation.datasets import read_dataset
 from zscap.evaluation.intervals import interval
+from zscap.evaluation.runs import same_data
 from zscap.files.output import write_whole
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 # After two of the three properties that arXiv 2309.03884 asks of a caption: faithfulness and audibility.
 QUESTIONS = {
@@ -104,11 +99,8 @@ class Study:
         """
         asked = {key: getattr(question, key) for key in ("clip", "question", "first", "second")}
         self.answers.append({"rater": self.rater} | asked | {"answer": question.meant(choice)})
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows(self.answers)
-        write_whole(self.file, text.getvalue(), "folder")
+        table = pd.DataFrame(self.answers, columns=list(COLUMNS))
+        write_whole(self.file, table.to_csv(index=False), "folder")
 
 
 def read_answers(folder: str | Path, raters: Sequence[str] | None = None) -> pd.DataFrame:
@@ -125,8 +117,6 @@ def read_answers(folder: str | Path, raters: Sequence[str] | None = None) -> pd.
     Raises:
         InvalidData: there are none, or a file holds something else.
     """
-    import pandas as pd
-
     files = [Path(folder) / f"{rater}.csv" for rater in raters] if raters else sorted(Path(folder).glob("*.csv"))
     if not files:
         raise InvalidData(f"{folder}: no answers there; a study writes a csv file for each rater")
@@ -161,8 +151,6 @@ def preference(answers: pd.DataFrame) -> pd.DataFrame:
         DataFrame, a row for each question: `first`, `second` and `neither` (clips), `share` (of `second` among the two)
         and its 95 % interval (Wilson's) `low` and `high`: NaN where nobody has a preference.
     """
-    import pandas as pd
-
     rows = []
     for question, group in majority(answers).groupby("question", sort=False):
         counts = {name: int((group["answer"] == name).sum()) for name in ANSWERS}
@@ -180,7 +168,6 @@ def agreement_of_raters(answers: pd.DataFrame) -> pd.DataFrame:
         DataFrame, a row for each question and pair of raters: `one`, `other`, `n`, `equal` (share of equal answers) and
         `kappa` (Cohen's; 0 is chance, 1 is agreement), NaN where both always say the same one thing.
     """
-    import pandas as pd
     from sklearn.metrics import cohen_kappa_score
 
     rows = []
@@ -214,8 +201,6 @@ def agreement_with_measures(
         DataFrame, a row for each question and measure: `agreement` (0.5 is guessing), its 95 % interval (Wilson's)
         `low` and `high`, and `n`, the clips on which a majority has a preference; 0 and NaN where the runs lack it.
     """
-    import pandas as pd
-
     _, scores = same_data(first, second)
     rows = []
     for question, group in majority(answers).groupby("question", sort=False):

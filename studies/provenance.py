@@ -10,7 +10,8 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from zscap.files.packed import checksum_of, writing
+from zscap.files.checks import checksum_of
+from zscap.files.packed import writing
 from zscap.folders import ASSETS, REPOSITORY, data_folder
 
 PACKAGES = ("torch", "transformers", "tokenizers", "numpy", "scipy", "scikit-learn", "pandas", "aac-metrics")
@@ -78,12 +79,15 @@ def _relative(file: Path) -> str:
 
 
 def _commit() -> str | None:
-    """The clone's commit; None where there is no clone or no git."""
+    """The clone's commit; None where there is none: a repository may enclose the environment of a wheel."""
 
     def git(*words: str) -> str:
-        return subprocess.run(["git", "-C", REPOSITORY, *words], capture_output=True, text=True, check=True).stdout
+        done = subprocess.run(["git", "-C", REPOSITORY, *words], capture_output=True, text=True, check=True)
+        return done.stdout.strip()
 
     try:
-        return git("rev-parse", "HEAD").strip() + ("+" if git("status", "--porcelain", "--", "zscap") else "")
+        if Path(git("rev-parse", "--show-toplevel")) != REPOSITORY:
+            return None
+        return git("rev-parse", "HEAD") + ("+" if git("status", "--porcelain", "--", "zscap", "studies") else "")
     except (OSError, subprocess.CalledProcessError):
         return None

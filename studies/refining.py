@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 
 from zscap.caption import Caption, rank
 from zscap.decoding import Captioner
-from zscap.roles import Source
+from zscap.roles import Source, Writer
 
 REQUEST = """Someone wrote these short descriptions of a {kind} that you cannot perceive yourself. The number
 in front says how well each fits it; higher is better.
@@ -21,7 +20,7 @@ short sentence each, one per line, no numbers, nothing else."""
 def refine(
     captioner: Captioner,
     source: Source,
-    writer: Callable[[str, int], str],
+    writer: Writer,
     *,
     rounds: int = 3,
     keep: int = 5,
@@ -37,8 +36,7 @@ def refine(
     Args:
         captioner: makes the drafts, and scores all texts.
         source: one source.
-        writer: an instruction-tuned language model; prompt and seed in, answer out, as
-            those of `studies.writers`.
+        writer: an instruction-tuned language model, as those of `studies.writers`.
         rounds: requests to the writer.
         keep: texts that it is shown.
         number: texts that it is asked for.

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import json
 import re
 import shlex
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,47 +56,47 @@ class Parameter:
             InvalidOption: it is of another type than the default, or breaks the rule.
         """
         kind = type(self.default)
+        if kind is float and isinstance(value, str):  # YAML takes 1e-4 for a text
+            with suppress(ValueError):
+                value = float(value)
         allowed = (int, float) if kind is float else kind
         if not isinstance(value, allowed) or (isinstance(value, bool) and kind is not bool):
             example = f", e.g. '[{value}]'" if kind is list and not isinstance(value, dict) else ""
             raise InvalidOption(f"{self.name}={value!r}: must be of type {kind.__name__}{example}")
+        if isinstance(value, list):
+            element = Parameter(self.name, self.default[0] if self.default else "", self.comment)
+            return [element.check(each) for each in value]
         if isinstance(value, dict) and self.comment.startswith("only these"):
             for name in value.keys() - self.default.keys():
                 raise InvalidOption(f"{self.name}: unknown name {name!r}: {suggestion(str(name), self.default)}")
             return {name: Parameter(f"{self.name}.{name}", self.default[name], "").check(value[name]) for name in value}
-        if not isinstance(value, list):
-            return self._held(value)
-        inner = type(self.default[0]) if self.default else str
-        for each in value:
-            if not isinstance(each, (int, float) if inner is float else inner):
-                raise InvalidOption(f"{self.name}={value!r}: {each!r} must be of type {inner.__name__}")
-        return [self._held(each) for each in value]
+        return self._held(value)
 
     def _held(self, value):
-        wrong = f"{self.name}={value!r}: must be"
-        if found := re.match(r"one of ([^:;]+?)( or empty)?(?=[:;]|$)", self.comment):
-            names = found[1].split(", ") + ([""] if found[2] else [])
+        rule = re.split("[:;]", self.comment)[0]
+        wrong = f"{self.name}={value!r}: must be {rule}"
+        if rule.startswith("one of "):
+            names = rule.removeprefix("one of ").replace(" or empty", ", ").split(", ")
             if str(value) not in names:
-                raise InvalidOption(f"{wrong} one of {', '.join(names)}; {suggestion(str(value), names)}")
-        elif found := re.match(r"([\d.]+) to ([\d.]+)", self.comment):
-            if not float(found[1]) <= value <= float(found[2]):
-                raise InvalidOption(f"{wrong} {found[0]}")
-        elif found := re.match(r"([\d.]+) or more", self.comment):
-            if value < float(found[1]):
-                raise InvalidOption(f"{wrong} {found[0]}")
-        elif found := re.match(r"above ([\d.]+)", self.comment):
-            if value <= float(found[1]):
-                raise InvalidOption(f"{wrong} {found[0]}")
-        elif found := re.match(r"a name in ([^\s;:,]+)", self.comment):
-            names = sorted(path.stem for path in (REPOSITORY / found[1]).iterdir())
+                raise InvalidOption(f"{wrong}; {suggestion(str(value), names)}")
+        elif bounds := re.fullmatch(r"([\d.]+) (?:to ([\d.]+)|or more)", rule):
+            if not float(bounds[1]) <= value <= float(bounds[2] or "inf"):
+                raise InvalidOption(wrong)
+        elif rule.startswith("above "):
+            if not value > float(rule.removeprefix("above ")):
+                raise InvalidOption(wrong)
+        elif rule.startswith("a name in "):
+            names = sorted(path.stem for path in (REPOSITORY / rule.removeprefix("a name in ")).iterdir())
             if value.removesuffix(".flac") not in names:
-                raise InvalidOption(f"{wrong} {found[0]}: {suggestion(value, names)}")
-        elif found := re.match(r"a (file|folder)\b", self.comment):
+                raise InvalidOption(f"{wrong}: {suggestion(value, names)}")
+        elif kind := re.match(r"a (file|folder)\b", rule):
             if value == self.default:
                 return value
             there = next((path for path in (Path(value), REPOSITORY / value) if path.exists()), None)
-            if there is None or there.is_dir() != (found[1] == "folder"):
-                raise InvalidOption(f"{wrong} a {found[1]} that is there; paths begin here or in the repository")
+            if there is None or there.is_dir() != (kind[1] == "folder"):
+                raise InvalidOption(
+                    f"{self.name}={value!r}: must be a {kind[1]} that is there; paths begin here or in the repository"
+                )
             return str(there.resolve())
         return value
 
@@ -124,19 +124,12 @@ def parameters(notebook: Path) -> dict[str, Parameter]:
     Raises:
         InvalidOption: the file is no notebook, or its parameters are no literals.
     """
+    import papermill
+
     try:
-        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-        source = "".join("".join(c["source"]) for c in cells if "parameters" in c["metadata"].get("tags", []))
-        lines = source.splitlines()
-        known = {}
-        for node in ast.parse(source).body:
-            name, default = node.targets[0].id, ast.literal_eval(node.value)
-            comment = (
-                lines[node.end_lineno - 1].encode()[node.end_col_offset :].decode().strip().removeprefix("#").strip()
-            )
-            known[name] = Parameter(name, default, comment)
-        return known
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, SyntaxError) as error:
+        found = papermill.inspect_notebook(notebook)
+        return {name: Parameter(name, ast.literal_eval(each["default"]), each["help"]) for name, each in found.items()}
+    except Exception as error:  # nbformat and json have many
         raise InvalidOption(f"{notebook}: its parameters can't be read ({one_line(str(error))})") from None
 
 

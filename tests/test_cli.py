@@ -1,6 +1,7 @@
 """The command line over real files with the embedded preset: what it prints, where it goes on, what it refuses."""
 
 import dataclasses
+import io
 import json
 import os
 import re
@@ -8,13 +9,11 @@ import subprocess
 import sys
 import time
 import tomllib
+import wave
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pandas as pd
 import pytest
-import soundfile
 
 import zscap
 from zscap import MagicOptions, ProximalOptions, SteeringOptions, cli
@@ -46,33 +45,17 @@ def test_one_line_a_recording(run):
     assert all(row[1] for row in rows)
 
 
-def bad_inputs(folder: Path) -> dict[str, str]:
-    """Files that hold nothing to caption, and a word of what is said about each."""
-    rate = 16_000
-    (folder / "text.wav").write_text("this is no sound")
-    soundfile.write(folder / "empty.wav", np.zeros(0, np.float32), rate)
-    soundfile.write(folder / "nan.wav", np.full(rate, np.nan, np.float32), rate, subtype="FLOAT")
-    soundfile.write(folder / "click.wav", np.ones(rate // 20, np.float32) * 0.5, rate)
-    soundfile.write(folder / "silence.wav", np.zeros(rate, np.float32), rate)
-    soundfile.write(folder / "hours.flac", np.ones(3 * 3600 * 1000, np.int16), 1000)
-    (folder / "nothing").mkdir()
-    return {
-        "missing.wav": "no such file",
-        "text.wav": "not readable as audio",
-        "empty.wav": "holds no samples",
-        "nan.wav": "NaN",
-        "click.wav": "too short",
-        "silence.wav": "is silent",
-        "hours.flac": "too long",
-        "nothing": "no audio in this folder",
-    }
-
-
 def test_bad_inputs_get_a_line_each_and_cost_no_other(run, tmp_path):
-    bad = bad_inputs(tmp_path)
+    (tmp_path / "text.wav").write_text("this is no sound")
+    (tmp_path / "nothing").mkdir()
+    with wave.open(str(tmp_path / "silence.wav"), "wb") as file:
+        file.setparams((1, 2, 16_000, 0, "NONE", ""))
+        file.writeframes(bytes(32_000))
+    bad = {"missing.wav": "no such file", "text.wav": "not readable as audio", "silence.wav": "is silent"}
+    bad |= {"nothing": "no audio in this folder"}
     out = tmp_path / "captions.jsonl"
     names = [tmp_path / name for name in bad]
-    status, _, err = run("caption", CLIPS[0], *names[:4], CLIPS[1], *names[4:], *QUICK, "--out", out)
+    status, _, err = run("caption", CLIPS[0], *names[:2], CLIPS[1], *names[2:], *QUICK, "--out", out)
     assert status == 1
     *lines, last = err.splitlines()
     assert last == f"zscap: 2 captioned, {len(bad)} failed, 0 already there: {out}"
@@ -94,16 +77,20 @@ def test_bad_inputs_get_a_line_each_and_cost_no_other(run, tmp_path):
         (["--set", "beam_size=two"], "beam_size=two: must be a whole number"),
         (["--set", "max_new_tokens=10000"], "max_new_tokens=10000"),
         (["--device", "tpu"], "device 'tpu'"),
+        (["--device", "cpu:x"], "device 'cpu:x'"),
+        (["--set", "seed=" + 5000 * "9"], "must be a whole number"),
+        (["--set", "keywords=" + 10**5 * "["], "must be a list of texts"),
+        (["--set", "prompt=\udcff"], "must be a text of UTF-8"),
+        (["--set", "forbidden_tokens=[1000000]"], "leave out 1000000"),
+        (["--set", "kappa=1e300"], "must be greater than 0, from 1e-6 to 1e6"),
         (["--out", "/"], "/: is no regular file"),
-        (["--out", "/dev/null/captions.jsonl"], "lies in a file, which is no folder"),
         (["--out", str(CLIPS[0])], "is one of the files to read; choose another --out"),
-        (["--out", "/dev/full"], "is no regular file; choose another --out"),
     ],
 )
 def test_a_wrong_command_is_refused_in_one_line(run, arguments, says):
     status, out, err = run("caption", CLIPS[0], *arguments)
     assert status == 1 and out == ""
-    assert says in err and len(err.splitlines()) == 1
+    assert says in err and len(err.splitlines()) == 1 and len(err) < 300
 
 
 def test_a_wrong_option_is_said_before_the_output_is_touched(run, tmp_path):
@@ -115,30 +102,13 @@ def test_a_wrong_option_is_said_before_the_output_is_touched(run, tmp_path):
 def test_the_output_is_checked_before_networks_are_loaded(run, tmp_path, monkeypatch):
     monkeypatch.setattr("zscap.preset.load.load", lambda *_, **__: pytest.fail("loaded"))
     (tmp_path / "notes.txt").write_text("my notes")
-    assert run("caption", CLIPS[0], "--out", tmp_path / "notes.txt")[0] == 1
-
-
-def test_write_protected_output(run, tmp_path):
-    out = tmp_path / "captions.jsonl"
-    out.touch(mode=0o444)
-    status, _, err = run("caption", CLIPS[0], *QUICK, "--out", out)
-    assert status == 1 and "write-protected" in err and len(err.splitlines()) == 1
+    (tmp_path / "protected").touch(mode=0o444)
+    for name, says in (("notes.txt", "is not a caption"), ("protected", "write-protected")):
+        status, _, err = run("caption", CLIPS[0], "--out", tmp_path / name)
+        assert status == 1 and says in err and len(err.splitlines()) == 1
 
 
 def test_a_run_that_was_killed_goes_on(run, tmp_path, monkeypatch):
-    out = tmp_path / "captions.jsonl"
-    assert run("caption", *CLIPS, *QUICK, "--out", out)[0] == 0
-    whole = out.read_text()
-    lines = whole.splitlines(keepends=True)
-    out.write_text(lines[0] + lines[1][:40])  # killed in the middle of the second line
-    assert run("caption", *CLIPS, *QUICK, "--out", out)[0] == 0
-    assert out.read_text() == whole
-    monkeypatch.setattr("zscap.preset.load.load", None)  # nothing left to do: no network is loaded
-    assert run("caption", *CLIPS, *QUICK, "--out", out)[0] == 0
-    assert out.read_text() == whole
-
-
-def test_a_killed_process_leaves_whole_lines(run, tmp_path):
     out = tmp_path / "captions.jsonl"
     command = ["caption", *map(str, CLIPS), *QUICK, "--batch-size", "1", "--out", str(out)]
     process = subprocess.Popen([sys.executable, "-m", "zscap", *command], env=os.environ)
@@ -148,7 +118,15 @@ def test_a_killed_process_leaves_whole_lines(run, tmp_path):
     process.wait()
     assert out.read_text().count("\n") >= 1
     assert run(*command)[0] == 0
-    assert [json.loads(line)["source"] for line in out.read_text().splitlines()] == [str(clip) for clip in CLIPS]
+    whole = out.read_text()
+    assert [json.loads(line)["source"] for line in whole.splitlines()] == [str(clip) for clip in CLIPS]
+    lines = whole.splitlines(keepends=True)
+    out.write_text(lines[0] + lines[1][:40])  # killed in the middle of the second line
+    assert run(*command)[0] == 0
+    assert out.read_text() == whole
+    monkeypatch.setattr("zscap.preset.load.load", None)  # nothing left to do: no network is loaded
+    assert run(*command)[0] == 0
+    assert out.read_text() == whole
 
 
 def test_output_of_another_run_is_not_mixed(run, tmp_path):
@@ -158,9 +136,6 @@ def test_output_of_another_run_is_not_mixed(run, tmp_path):
     assert status == 1 and 'with {"options": {}}; choose another --out for {"options": {"beam_size": 2}}' in err
     status, _, err = run("caption", CLIPS[0], *QUICK, "--scoring-dtype", "float32", "--out", out)
     assert status == 1 and '{"scoring_dtype": null}; choose another --out' in err
-    (tmp_path / "notes.txt").write_text("my notes\n")
-    status, _, err = run("caption", CLIPS[0], *QUICK, "--out", tmp_path / "notes.txt")
-    assert status == 1 and "is not a caption" in err and (tmp_path / "notes.txt").read_text() == "my notes\n"
 
 
 def test_a_run_with_keywords_goes_on(run, tmp_path):
@@ -178,7 +153,7 @@ def test_a_run_with_keywords_goes_on(run, tmp_path):
     status, _, err = run(*command)
     assert status == 1 and "holds captions made with" in err and "sha256" in err
     status, _, err = run("caption", *CLIPS, *QUICK, "--set", "num_keywords=1", "--out", out)
-    assert status == 1 and re.search(r"(zscap's own|AudioSet), sha256", err)
+    assert status == 1 and "default, sha256" in err
     assert out.read_text() == whole
     status, _, err = run(*command[:-1], names)
     assert status == 1 and "is one of the files to read" in err and names.read_text() == "rain\na cat\n"
@@ -199,13 +174,22 @@ def test_failed_recordings_are_tried_again(run, tmp_path):
     assert table.source.tolist() == [str(CLIPS[0]), str(late)] and table.error.isna().all()
 
 
-def test_a_name_that_is_no_utf8_is_printed_as_it_is(monkeypatch, capfdbinary):
-    made = zscap.Caption(os.fsdecode(b"\xff.wav"), text="rain")
-    monkeypatch.setattr("zscap.preset.load.load", lambda *_, **__: SimpleNamespace(stream=lambda _: [made]))
-    monkeypatch.setattr(sys, "argv", ["zscap", "caption", made.source])
+def test_names_that_are_no_utf8_or_in_letters_that_stdout_lacks(tmp_path, monkeypatch, capfdbinary):
+    names = [os.fsencode(tmp_path) + b"/\xff.flac", os.fsencode(tmp_path / "é.flac")]
+    for name in names:
+        Path(os.fsdecode(name)).write_bytes(CLIPS[0].read_bytes())
+    monkeypatch.setattr(sys, "argv", ["zscap", "caption", *map(os.fsdecode, names), *QUICK])
     with pytest.raises(SystemExit):
         cli.main()
-    assert capfdbinary.readouterr().out == b"\xff.wav\train\n"
+    assert [line.partition(b"\t")[0] for line in capfdbinary.readouterr().out.splitlines()] == names
+    said = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(said, encoding="ascii"))
+    with pytest.raises(SystemExit):
+        cli.main()
+    assert [line.rpartition(b"/")[2].partition(b"\t")[0] for line in said.getvalue().splitlines()] == [
+        b"\\udcff.flac",
+        b"\\xe9.flac",
+    ]
 
 
 def test_other_files_of_a_folder_are_said(run, tmp_path):
@@ -246,8 +230,8 @@ def test_options_are_listed_with_value_rule_and_meaning(run):
     assert "('scores' or 'losses')" in words and "(true or false)" in words
     _, out, _ = run("options", "embedded")
     assert "\n  min_p = 0.0005 " in out and out.startswith("embedded: Gradient steering")
-    status, _, err = run("options", "steerin")
-    assert status == 1 and err == "zscap: unknown guidance or preset 'steerin': did you mean 'steering'?\n"
+    status, _, err = run("options", "embeded")
+    assert status == 1 and err == "zscap: unknown preset 'embeded': did you mean 'embedded'?\n"
 
 
 def test_the_version_is_said(run):
@@ -276,10 +260,8 @@ def test_names_with_line_breaks_stay_in_one_line(run, tmp_path):
     assert err == f"zscap: {tmp_path}/no\\nwhere.wav: no such file; check the path\n"
 
 
-def test_a_closed_pipe_a_full_disk_and_letters_that_stdout_lacks(tmp_path):
-    clip = tmp_path / "é.flac"
-    clip.write_bytes(CLIPS[0].read_bytes())
-    command = [sys.executable, "-m", "zscap", "caption", str(clip), *QUICK]
+def test_a_closed_pipe_and_a_full_disk():
+    command = [sys.executable, "-m", "zscap", "options"]
     with open("/dev/full", "w") as full:
         done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
     assert (done.returncode, done.stderr) == (1, "zscap: stdout: cannot be written (No space left on device)\n")
@@ -287,28 +269,13 @@ def test_a_closed_pipe_a_full_disk_and_letters_that_stdout_lacks(tmp_path):
     os.close(reader)
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 1 and "Traceback" not in done.stderr
-    done = subprocess.run(command, capture_output=True, env={**os.environ, "PYTHONIOENCODING": "ascii"})
-    assert done.stdout.startswith(str(tmp_path).encode() + b"/\\xe9.flac\t") and done.stderr == b""
-
-
-def test_options_that_are_no_values(run):
-    for value, says in (
-        ("seed=" + 5000 * "9", "must be a whole number"),
-        ("keywords=" + 10**5 * "[", "must be a list of texts"),
-        ("prompt=\udcff", "must be a text of UTF-8"),
-        ("forbidden_tokens=[1000000]", "leave out 1000000"),
-        ("kappa=1e300", "must be greater than 0, from 1e-6 to 1e6"),
-    ):
-        status, out, err = run("caption", CLIPS[0], "--set", value)
-        assert status == 1 and out == "" and says in err and len(err.splitlines()) == 1 and len(err) < 300
-    status, out, err = run("caption", CLIPS[0], "--device", "cpu:x")
-    assert status == 1 and "device 'cpu:x'" in err and len(err.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
         ("a.csv", b"index,mid,display_name\n0,/m/1,\n1,/m/2,NA\n2,/m/3,7\n", None),
+        ("a.txt", b"\xef\xbb\xbfNA\n7\n", None),
         ("b.csv", b"a,b\n1,2\n", "no keywords can be read"),
         ("c.txt", b"\xff\xfe", "no keywords can be read"),
         ("d.txt", b"\n".join(b"%d" % n for n in range(10_001)), "holds 10001 names; give 1 to 10,000"),
@@ -328,12 +295,10 @@ def test_files_of_keywords(tmp_path, name, content, says):
         zscap.keywords.read_keywords("/dev/zero")
 
 
-@pytest.mark.parametrize("closed", [">&-", "2>&-"])
-def test_a_closed_stream_is_no_error(tmp_path, closed):
+def test_closed_streams_are_no_error(tmp_path):
     out = tmp_path / "a.jsonl"
-    command = f"'{sys.executable}' -m zscap caption '{CLIPS[0]}' {' '.join(QUICK)} --out '{out}' {closed}"
-    done = subprocess.run(command, shell=True, capture_output=True, text=True)
-    assert done.returncode == 0 and "Traceback" not in done.stderr and out.read_text().count("\n") == 1
+    command = f"'{sys.executable}' -m zscap caption '{CLIPS[0]}' {' '.join(QUICK)} --out '{out}' >&- 2>&-"
+    assert subprocess.run(command, shell=True).returncode == 0 and out.read_text().count("\n") == 1
 
 
 def test_folders_of_the_environment_that_cannot_be(run, monkeypatch, tmp_path):
@@ -346,8 +311,3 @@ def test_folders_of_the_environment_that_cannot_be(run, monkeypatch, tmp_path):
     monkeypatch.setenv("ZSCAP_PRESETS", str(tmp_path / "fifo"))
     status, _, err = run("presets")
     assert status == 1 and "no such regular file" in err and len(err.splitlines()) == 1
-
-
-def test_a_list_of_keywords_with_a_byte_order_mark(tmp_path):
-    (tmp_path / "a.txt").write_bytes(b"\xef\xbb\xbfdog\nrain\n")
-    assert zscap.keywords.read_keywords(tmp_path / "a.txt") == ("dog", "rain")

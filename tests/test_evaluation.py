@@ -1,3 +1,5 @@
+"""Intervals, names of sounds, judges, and the stored results that are made of them."""
+
 import subprocess
 import sys
 from pathlib import Path
@@ -15,28 +17,20 @@ from studies.tables import expected_calibration_error, readable, summary
 from zscap.caption import Caption
 from zscap.errors import InvalidData, InvalidOption, MissingWeights
 from zscap.evaluation.intervals import bootstrap_interval, interval
-from zscap.evaluation.judges import AudibilityJudge, Fluency
+from zscap.evaluation.judges import AudibilityJudge, Fluency, same_weights
 from zscap.evaluation.naming import NAMES, names_sound
 
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "data" / "results"
+RANDOM = np.random.default_rng(0)
 
 
-def test_shortcuts_find_a_first_word_that_gives_the_label_away():
+def test_shortcuts_find_a_first_word_that_gives_the_label_away_and_nothing_in_minimal_pairs():
     sentences = [f"{opening} {word} here" for opening in ("the", "a") for word in ("dog", "bell", "rain", "bus") * 5]
-    labels = [True] * 20 + [False] * 20
-    table = shortcuts(sentences, labels)
-    assert table.loc["first word alone", "auc"] == 1.0
-    assert table.loc["first word alone", "accuracy"] == 1.0
-    assert table.loc["majority", "accuracy"] <= 0.5
-
-
-def test_shortcuts_find_nothing_in_minimal_pairs():
-    rng = np.random.default_rng(0)
-    words = np.array(["dog", "bell", "rain", "bus", "door", "saw"])
-    sentences = [" ".join(rng.choice(words, 4)) for _ in range(400)]
-    table = shortcuts(sentences, rng.random(400) < 0.5)
-    assert table.auc.between(0.4, 0.6).all()
+    table = shortcuts(sentences, [True] * 20 + [False] * 20)
+    assert table.loc["first word alone", "auc"] == 1.0 and table.loc["majority", "accuracy"] <= 0.5
+    sentences = [" ".join(RANDOM.choice(["dog", "bell", "rain", "bus", "door", "saw"], 4)) for _ in range(400)]
+    assert shortcuts(sentences, RANDOM.random(400) < 0.5).auc.between(0.4, 0.6).all()
 
 
 def test_groups_stay_in_one_fold():
@@ -45,8 +39,7 @@ def test_groups_stay_in_one_fold():
     labels = [i // 2 % 2 == 0 for i in range(200)]
     alone = shortcuts(sentences, labels).loc["first word alone", "auc"]
     grouped = shortcuts(sentences, labels, groups=[i // 2 for i in range(200)]).loc["first word alone", "auc"]
-    assert alone > 0.75
-    assert grouped < 0.6
+    assert alone > 0.75 and grouped < 0.6
 
 
 def test_calibration_error_of_hand_set_values():
@@ -57,63 +50,38 @@ def test_calibration_error_of_hand_set_values():
     assert expected_calibration_error(labels, probabilities) == pytest.approx(0.15)
 
 
-def test_bootstrap_interval_covers_the_mean_about_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    covered = 0
-    for trial in range(100):
-        low, high = bootstrap_interval(rng.normal(3.0, 1.0, 40), seed=trial)
-        covered += low <= 3.0 <= high
-    assert 85 <= covered <= 100
+def test_intervals_cover_as_often_as_they_say():
+    means = [bootstrap_interval(RANDOM.normal(3.0, 1.0, 40), seed=trial) for trial in range(100)]
+    assert 85 <= sum(low <= 3.0 <= high for low, high in means) <= 100
+    rare = [interval(RANDOM.random(80) < 0.03) for _ in range(300)]
+    assert np.mean([low <= 0.03 <= high for low, high in rare]) >= 0.92
 
 
-def test_bootstrap_interval_of_equal_values_and_of_none():
+def test_intervals_of_equal_values_and_of_none():
     assert bootstrap_interval([0.5] * 10) == (0.5, 0.5)
     with pytest.raises(ValueError, match="at least one value"):
         bootstrap_interval([])
-
-
-def test_none_of_eighty_may_still_be_a_few_in_a_hundred():
-    # Wilson's: z^2 / (n + z^2) for none of n
+    # none of eighty may still be a few in a hundred; Wilson's is z^2 / (n + z^2)
     low, high = interval([False] * 80)
     assert low == 0.0 and high == pytest.approx(1.96**2 / (80 + 1.96**2), abs=1e-4)
     assert interval([True] * 80) == pytest.approx((1 - high, 1.0))
+    # numbers that happen to be none are no share: a judge who gives 80 equal captions one probability
+    assert interval([0.0] * 80) == (0.0, 0.0)
 
 
-def test_wilsons_interval_covers_a_rare_share_as_often_as_it_says():
-    rng = np.random.default_rng(0)
-    ends = [interval(rng.random(80) < 0.03) for _ in range(300)]
-    assert np.mean([low <= 0.03 <= high for low, high in ends]) >= 0.92
-
-
-def test_numbers_that_happen_to_be_none_are_no_share():
-    assert interval([0.0] * 80) == (0.0, 0.0)  # a judge who gives 80 equal captions one probability
-    rng = np.random.default_rng(0)
-    values = rng.normal(size=40)
-    assert interval(values) == bootstrap_interval(values)
-
-
-@pytest.fixture
-def table():
+def test_a_summary_has_means_and_intervals_in_order_of_appearance_and_can_be_read():
     hits = {"b": [False, False, True, True], "a": [True] * 4}
     rows = [(way, hit, score) for way, hits_of in hits.items() for hit, score in zip(hits_of, range(4), strict=True)]
     table = pd.DataFrame(rows, columns=["way", "hit", "score"]).assign(unknown=np.nan)
-    return table.assign(score=table.score.where(table.way == "b"))
-
-
-def test_summary_has_means_and_intervals_in_order_of_appearance(table):
+    table["score"] = table.score.where(table.way == "b")
     made = summary(table, "way", ["hit", "score", "unknown"])
     assert made["way"].tolist() == ["b", "a"] and made["clips"].tolist() == [4, 4]
     assert made["hit"].tolist() == [0.5, 1.0]
     assert made["hit_low"].tolist() == [interval([True, True, False, False])[0], interval([True] * 4)[0]]
     assert made["score"][0] == 1.5 and np.isnan(made["score"][1])  # that group has no score
     assert "unknown" not in made  # no group has one
-
-
-def test_summary_can_be_read(table):
-    measures = ["hit", "score"]
-    shown = readable(summary(table, "way", measures), "way", measures)
-    assert shown.loc["b", "hit"] == "0.50 (0.15 to 0.85)"
-    assert shown.loc["a", "score"] == ""
+    shown = readable(summary(table, "way", ["hit", "score"]), "way", ["hit", "score"])
+    assert shown.loc["b", "hit"] == "0.50 (0.15 to 0.85)" and shown.loc["a", "score"] == ""
 
 
 @pytest.mark.parametrize(
@@ -135,18 +103,11 @@ def test_names_sound(caption, sound, named):
     assert names_sound(caption, sound) is named
 
 
-def test_every_rendered_caption_names_its_sound_or_few_do_not():
-    """The lists of words against captions that people wrote for these sounds."""
+def test_nearly_every_caption_that_people_wrote_names_its_sound():
     table = pd.read_csv(ROOT / "data" / "soundscapes.csv")
-    table = table[table["sounds"].isin(NAMES)]
-    captions = table.melt("sounds", [f"caption_{n}" for n in range(1, 6)])
-    share = np.mean(
-        [names_sound(text, sound) for text, sound in zip(captions["value"], captions["sounds"], strict=True)]
-    )
-    assert share > 0.8
-
-
-def test_a_sound_without_a_word_list_is_told_apart_from_one_not_named():
+    captions = table[table["sounds"].isin(NAMES)].melt("sounds", [f"caption_{n}" for n in range(1, 6)])
+    named = [names_sound(text, sound) for text, sound in zip(captions["value"], captions["sounds"], strict=True)]
+    assert np.mean(named) > 0.8
     with pytest.raises(InvalidOption, match="did you mean 'dog_bark'"):
         names_sound("a dog barks", "dog_barks")
 
@@ -164,22 +125,16 @@ def test_the_judge_learns_from_neither_what_the_classifier_learnt_from_nor_held_
     assert judge.sources == ("clotho", "flickr")
     assert (judge.probability(heard) > 0.5).all() and (judge.probability(seen) < 0.5).all()
     assert judge.accuracy == pytest.approx(2 / 3) and judge.tested_on == 27
-
-
-def test_without_other_texts_the_judge_learns_from_our_own_and_says_so():
-    judge = AudibilityJudge.train(read_sentences(None, ROOT))
+    judge = AudibilityJudge.train(read_sentences(None, ROOT))  # our own are all there is, and it says so
     assert judge.sources == ("own",) and judge.accuracy > 0.6
-
-
-def test_a_judge_of_one_kind_of_sentence_alone_is_refused():
-    sentences = pd.DataFrame(
-        {"text": ["a hat."] * 3, "source": "flickr", "audio": False, "held_out": [False, False, True]}
-    )
+    alone = pd.DataFrame({"text": ["a hat."] * 3, "source": "flickr", "audio": False, "held_out": [False, False, True]})
     with pytest.raises(InvalidData, match="captions of sounds and of photographs"):
-        AudibilityJudge.train(sentences)
+        AudibilityJudge.train(alone)
 
 
 def test_fluency_is_the_mean_log_probability_of_the_tokens(tmp_path):
+    with pytest.raises(MissingWeights, match="notebook 90"):
+        Fluency.load(tmp_path)
     tiny.language_model(tmp_path)
     fluency, text = Fluency.load(tmp_path), "a dog barking"
     ids = [0, *fluency.tokenizer(text)["input_ids"]]
@@ -188,9 +143,18 @@ def test_fluency_is_the_mean_log_probability_of_the_tokens(tmp_path):
     assert fluency(text) == pytest.approx(expected, abs=1e-5)
 
 
-def test_a_missing_second_language_model_says_how_to_make_it(tmp_path):
-    with pytest.raises(MissingWeights, match="notebook 90"):
-        Fluency.load(tmp_path)
+def test_a_language_model_is_known_by_its_weights(tmp_path):
+    model = tiny.language_model(tmp_path / "one").model
+    tiny.language_model(tmp_path / "other", seed=1)
+    tiny.language_model(tmp_path / "llama", "llama")
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight.copy_((weight * 16).round() / 16)  # as a quantised copy
+    tiny.tokenizer().save_pretrained(tmp_path / "copy")
+    model.save_pretrained(tmp_path / "copy")
+    assert same_weights(tmp_path / "one", tmp_path / "copy")
+    assert not same_weights(tmp_path / "one", tmp_path / "other")
+    assert not same_weights(tmp_path / "one", tmp_path / "llama")
 
 
 def test_each_caption_is_asked_everything():
@@ -202,36 +166,25 @@ def test_each_caption_is_asked_everything():
     assert made["fluency"].tolist() == [11, 6] and made["judge"].isna().all()
 
 
-@pytest.fixture
-def data(tmp_path):
+def test_recordings_are_the_first_of_each_class_and_hold_one_sound(tmp_path):
+    (tmp_path / "esc10" / "rain").mkdir(parents=True)
     for name in ("4-2-A.ogg", "4-1-A.ogg", "4-3-A.ogg", "1-1-A.ogg"):
-        (tmp_path / "esc10" / "rain").mkdir(parents=True, exist_ok=True)
         (tmp_path / "esc10" / "rain" / name).touch()
-    return tmp_path
-
-
-def test_recordings_are_the_first_of_each_class_of_the_fold(data):
-    clips = esc10(data, 4, 2)
+    clips = esc10(tmp_path, 4, 2)
     assert [path.name for path in clips["path"]] == ["4-1-A.ogg", "4-2-A.ogg"] and set(clips["sound"]) == {"rain"}
     with pytest.raises(InvalidData, match="fold 3"):
-        esc10(data, 3, 2)
-
-
-def test_rendered_clips_hold_one_sound_each():
+        esc10(tmp_path, 3, 2)
     clips = rendered(4)
     assert clips.groupby("sound").size().to_dict() == dict.fromkeys(NAMES, 4)
     assert not any("+" in path.name for path in clips["path"])
-
-
-def test_a_missing_held_out_encoder_says_how_to_make_it(tmp_path):
-    with pytest.raises(MissingWeights, match=r"learnt from fold 4.*92_audio_encoder.*-y 'test_folds: \[4\]'"):
-        hold_out(None, tmp_path, 4)
 
 
 def test_the_held_out_encoder_takes_the_shipped_ones_place(tmp_path):
     class Matcher:
         encoder = torch.nn.Linear(2, 2)
 
+    with pytest.raises(MissingWeights, match=r"learnt from fold 4.*92_audio_encoder.*-y 'test_folds: \[4\]'"):
+        hold_out(None, tmp_path, 4)
     weights = {"weight": torch.eye(2), "bias": torch.ones(2)}
     torch.save({"smooth": weights, "model": None}, tmp_path / "without_1.pt")
     hold_out(Matcher, tmp_path, 1)
@@ -244,10 +197,8 @@ def test_the_held_out_encoder_takes_the_shipped_ones_place(tmp_path):
 )
 def test_stored_tables_are_those_of_the_stored_captions(file, by):
     captions = pd.read_csv(RESULTS / f"{file}_captions.csv")
-    assert captions["hit"].dtype == bool
-    assert captions["hit"].tolist() == [
-        names_sound(*both) for both in zip(captions["caption"], captions["sound"], strict=True)
-    ]
+    hits = [names_sound(*both) for both in zip(captions["caption"], captions["sound"], strict=True)]
+    assert captions["hit"].dtype == bool and captions["hit"].tolist() == hits
     stored = pd.read_csv(RESULTS / f"{file}.csv")
     stored = stored[~stored[by[-1]].str.startswith("gain")].set_index(by)
     again = summary(captions, by, ["hit", "judge", "classifier", "log_likelihood", "fluency"]).set_index(by)

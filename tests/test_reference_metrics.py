@@ -7,16 +7,13 @@ import numpy as np
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
 from pycocoevalcap.cider.cider import Cider
-from pycocoevalcap.meteor.meteor import Meteor
 from pycocoevalcap.rouge.rouge import Rouge
 
 from studies.agreement import agreement, read_judgements
 from zscap.errors import InvalidData, InvalidOption
 from zscap.evaluation import METRICS, evaluate
-from zscap.evaluation import metrics as reference_metrics
-from zscap.evaluation.metrics import Gap, Texts
+from zscap.evaluation.metrics import Gap, Texts, tokenised, tokenizer_name
 from zscap.evaluation.reference_free import distinct, stutters
-from zscap.evaluation.tokens import tokenised, tokenizer_name
 
 JAVA = pytest.mark.skipif(shutil.which("java") is None, reason="needs a Java runtime")
 CAPTIONS = ["A dog barks loudly.", "Rain falls on a roof", "A man's speaking, and a bird", "A bell rings."]
@@ -30,31 +27,27 @@ REFERENCES = [
 
 @pytest.fixture(scope="module")
 def texts():
-    return Texts(tuple(CAPTIONS), tuple(map(tuple, REFERENCES)))
-
-
-@pytest.fixture(scope="module")
-def coco(texts):
-    """What pycocoevalcap takes: captions and references of the same tokens."""
-    candidates, references = texts.tokens
-    return dict(enumerate(references)), {number: [text] for number, text in enumerate(candidates)}
+    return Texts(CAPTIONS, REFERENCES)
 
 
 @pytest.mark.parametrize(
     ("scorer", "names"), [(Cider, ["cider_d"]), (Rouge, ["rouge_l"]), (Bleu, [f"bleu_{n}" for n in (1, 2, 3, 4)])]
 )
-def test_scores_are_those_of_coco_on_the_same_tokens(scorer, names, texts, coco):
-    corpus, each = scorer().compute_score(*coco, verbose=0) if scorer is Bleu else scorer().compute_score(*coco)
+def test_scores_are_those_of_coco_on_the_same_tokens(scorer, names, texts):
+    candidates, references = texts.tokens
+    given = dict(enumerate(references)), {number: [text] for number, text in enumerate(candidates)}
+    corpus, each = scorer().compute_score(*given, verbose=0) if scorer is Bleu else scorer().compute_score(*given)
     for name, value, values in zip(names, np.atleast_1d(corpus), np.atleast_2d(each), strict=True):
         ours, our_each = texts.score(name)
         assert ours == pytest.approx(value, abs=1e-6) and our_each == pytest.approx(values, abs=1e-6)
 
 
 @JAVA
-def test_meteor_is_that_of_coco(texts, coco):
-    corpus, each = Meteor().compute_score(*coco)
-    assert texts.score("meteor")[0] == pytest.approx(corpus, abs=1e-6)
-    assert texts.score("meteor")[1] == pytest.approx(each, abs=1e-6)
+def test_meteor_is_that_of_coco(texts):
+    """Once its program's destructor waited for ever for a lock; aac-metrics' own wants Java below 14."""
+    corpus, each = texts.score("meteor")
+    assert corpus == pytest.approx(0.343571, abs=1e-6)
+    assert each == pytest.approx([0.371729, 0.424595, 0.355168, 0.280192], abs=1e-6)
 
 
 @JAVA
@@ -67,7 +60,7 @@ def test_tokens_are_the_penn_treebanks_without_punctuation():
 
 
 def test_without_java_words_are_the_tokens_and_meteor_is_a_gap(monkeypatch):
-    monkeypatch.setattr(reference_metrics.shutil, "which", lambda name: None)
+    monkeypatch.setenv("PATH", "")
     assert tokenizer_name() == "lower-case words"
     assert tokenised(["A man's dog, (big) barks!", ""]) == ["a man's dog big barks", ""]
     corpus, each = evaluate(CAPTIONS, REFERENCES, ["meteor", "bleu_1"])
@@ -79,7 +72,6 @@ def test_what_cannot_be_computed_says_why(monkeypatch, tmp_path):
     monkeypatch.setenv("ZSCAP_CACHE", str(tmp_path))
     monkeypatch.setenv("AAC_METRICS_CACHE_PATH", str(tmp_path))
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    reference_metrics._minilm.cache_clear()
     corpus, each = evaluate(CAPTIONS, REFERENCES, ["sbert_sim", "spice", "spider", "spider_fl", "fense"])
     assert not each and all(isinstance(value, Gap) for value in corpus.values())
     assert "zscap fetch small-reference" in corpus["sbert_sim"].reason
@@ -101,8 +93,7 @@ def test_a_fluency_error_leaves_a_tenth(monkeypatch):
 
 @pytest.mark.parametrize("name", ["bleu_2", "cider_d", "rouge_l"])
 def test_intervals_hold_the_score_and_are_narrower_for_more_captions(name):
-    few = Texts(tuple(CAPTIONS), tuple(map(tuple, REFERENCES)))
-    many = Texts(tuple(CAPTIONS) * 25, tuple(map(tuple, REFERENCES)) * 25)
+    few, many = Texts(CAPTIONS, REFERENCES), Texts(CAPTIONS * 25, REFERENCES * 25)
     ends = {}
     for each in (few, many):
         low, high = each.interval(name)

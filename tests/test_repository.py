@@ -187,3 +187,15 @@ def test_the_workflow_runs_what_a_person_runs(job):
     targets = set(re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     made = {command.removeprefix("make ") for command in commands if command.startswith("make ")}
     assert made and made <= targets
+
+
+def test_type_checkers_see_what_is_imported_late():
+    import zscap
+
+    stub = ast.parse((PACKAGE / "__init__.pyi").read_text())
+    named = {
+        alias.asname: node.module for node in stub.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+    assert sorted(named) == zscap.__all__
+    for name, module in named.items():
+        assert getattr(zscap, name).__module__ in (f"zscap.{module}", f"zscap.{module}.__init__"), name

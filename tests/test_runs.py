@@ -1,15 +1,20 @@
 """Runs over data sets: their folder, what is left out, shards, resuming, comparisons, and the command line."""
 
 import json
+import os
+import re
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import tiny
 
 from zscap import cli
 from zscap.errors import InvalidData, InvalidOption, UnwritableOutput
 from zscap.evaluation import compare, merge, read_dataset, run
+from zscap.folders import ASSETS
 
 ROOT = Path(__file__).parent.parent
 CLIPS = sorted((ROOT / "data" / "soundscapes").glob("*.flac"))
@@ -17,15 +22,11 @@ QUICK = {"preset": "embedded-proximal", "max_new_tokens": 4, "num_candidates": 1
 
 
 @pytest.fixture(autouse=True)
-def no_foreign_data(monkeypatch, tmp_path):
+def nothing_foreign(monkeypatch, tmp_path):
     """Judge, second language model and METEOR are named gaps without data, fetched weights and Java."""
-    from zscap.evaluation import metrics as reference_metrics
-    from zscap.evaluation import reference_free as measures
-
-    monkeypatch.setattr(reference_metrics.shutil, "which", lambda name: None)  # METEOR's program takes seconds to start
+    monkeypatch.setenv("PATH", "")  # METEOR's program takes seconds to start
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path / "no data"))
-    measures._judge.cache_clear()
-    monkeypatch.setattr(measures, "_second", lambda preset: measures.Gap("not asked for in this test"))
+    monkeypatch.setenv("ZSCAP_CACHE", str(tmp_path / "no cache"))
 
 
 @pytest.fixture
@@ -57,9 +58,9 @@ def test_a_run_writes_captions_scores_and_a_summary(table, tmp_path):
     assert measures["hit"]["n"] == 4 and measures["hit"]["high"] > measures["hit"]["low"]
     assert measures["cider_d"]["n"] == 4 and measures["cider_d"]["scale"] == "0 to 10"
     assert measures["matching"]["low"] < measures["matching"]["value"] < measures["matching"]["high"]
-    assert "small-reference" in measures["sbert_sim"].get("gap", "small-reference")
+    assert "small-reference" in measures["sbert_sim"]["gap"] and "fetch small" in measures["fluency"]["gap"]
     assert "java" in measures["meteor"]["gap"] and measures["bleu_1"]["tokens"] == "lower-case words"
-    assert "to learn from" in measures["judge"]["gap"] and measures["fluency"]["gap"]
+    assert "to learn from" in measures["judge"]["gap"]
     assert summary["options"]["max_new_tokens"] == 4 and summary["versions"]["torch"]
     assert len(summary["weights"]["matcher"]["matcher.safetensors"]) == 64
     scores = (tmp_path / "run" / "scores.csv").read_text().splitlines()
@@ -116,30 +117,95 @@ def test_comparisons_tell_real_differences(table, tmp_path):
         compare(tmp_path / "guided", tmp_path / "others")
 
 
+def test_no_language_model_judges_its_own_captions(tmp_path, monkeypatch):
+    """It was known by its folder's name: a copy elsewhere judged its own fluency."""
+    judge, copy, other = (tmp_path / name for name in ("judge", "copy", "other"))
+    tiny.language_model(judge)
+    shutil.copytree(judge, copy)
+    tiny.language_model(other, seed=1)
+    entry = """
+[{}]
+description = "of a test"
+takes = ["audio"]
+license = "none"
+guidance = "proximal"
+matcher = "embedded"
+options = {{ max_new_tokens = 1, num_candidates = 4 }}
+language_model = {{ network = "causal", place = "folder", folder = "{}", command = "", files = ["config.json"] }}
+"""
+    presets = (ROOT / "zscap" / "preset" / "presets.toml").read_text()
+    known = (
+        f'[small.language_model]\nnetwork = "causal"\nplace = "folder"\nfolder = "{judge}"\ncommand = ""\nfiles = []\n'
+    )
+    presets = re.sub(r"\[small\.language_model\].*?\n\n", known + "\n", presets, flags=re.DOTALL)
+    folders = {"copied": copy, "another": other, "embedded-copy": ASSETS / "language_model"}
+    (tmp_path / "presets.toml").write_text(presets + "".join(entry.format(*each) for each in folders.items()))
+    monkeypatch.setenv("ZSCAP_PRESETS", str(tmp_path / "presets.toml"))
+    said = {}
+    for name in folders:
+        for _ in range(2):  # gone on with, no captioner is loaded
+            summary = run(name, "soundscapes", tmp_path / name, clips=1)
+            said[name] = summary["measures"]["fluency"]["scale"].rpartition(": ")[2]
+    own = "the language model of the preset embedded"
+    assert said == {"copied": own, "another": "judge", "embedded-copy": "judge"}
+
+
+def zscap(capsys, monkeypatch, *command):
+    """Exit status, stdout and stderr of the command line."""
+    monkeypatch.setattr(sys, "argv", ["zscap", *map(str, command)])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    return int(ended.value.code or 0), *capsys.readouterr()
+
+
 def test_the_command_line_says_what_was_left_out(table, tmp_path, capsys, monkeypatch):
-    command = [
-        "zscap",
-        "evaluate",
-        "--preset",
-        "embedded-proximal",
-        "--data",
-        str(table),
-        "--out",
-        str(tmp_path / "run"),
-    ]
     settings = [f"--set={name}={value}" for name, value in QUICK.items() if name != "preset"]
-    monkeypatch.setattr(sys, "argv", command + settings)
-    with pytest.raises(SystemExit) as ended:
+    command = ["evaluate", "--preset", QUICK["preset"], *settings]
+    monkeypatch.chdir(tmp_path)
+    status, out, err = zscap(capsys, monkeypatch, *command, table)
+    assert status == 1
+    assert "gone.wav: no such file" in err and "bad.wav: " in err and "runs/refs/summary.json" in err
+    assert "4 captions, 1 failed, 1 recordings missing" in out and "cider_d" in out
+    assert any("spice" in line and "-" in line for line in out.splitlines())
+    assert zscap(capsys, monkeypatch, *command, "--data", table, "--out", "runs/refs")[1] == out
+    status, out, _ = zscap(capsys, monkeypatch, "compare", "runs/refs", "runs/refs")
+    assert status == 0 and "not told apart" in out
+    for given in ([], [table, "--data", table]):
+        status, _, err = zscap(capsys, monkeypatch, "evaluate", *given)
+        assert status == 1 and "takes one data set" in err
+
+
+def test_without_extras_and_outside_the_clone(table, tmp_path):
+    """A bare wheel measures what it can, names what it can't, and says what needs the clone."""
+    shutil.copytree(ROOT / "zscap", tmp_path / "site" / "zscap")
+    code = """
+import sys
+absent = "aac_metrics pycocoevalcap sklearn matplotlib papermill nbformat seaborn studies"
+sys.modules |= dict.fromkeys(absent.split())
+from zscap import cli
+for command in COMMANDS:
+    sys.argv = ["zscap", *command]
+    try:
         cli.main()
-    said = capsys.readouterr()
-    assert ended.value.code == 1
-    assert "gone.wav: no such file" in said.err and "bad.wav: " in said.err
-    assert "4 captions, 1 failed, 1 recordings missing" in said.out and "cider_d" in said.out
-    assert any("spice" in line and "-" in line for line in said.out.splitlines())
-    monkeypatch.setattr(sys, "argv", ["zscap", "compare", str(tmp_path / "run"), str(tmp_path / "run")])
-    with pytest.raises(SystemExit) as ended:
-        cli.main()
-    assert ended.value.code in (0, None) and "not told apart" in capsys.readouterr().out
+    except SystemExit as ended:
+        print("status", ended.code or 0)
+"""
+    settings = [f"--set={name}={value}" for name, value in QUICK.items() if name != "preset"]
+    quick = ["evaluate", "--preset", QUICK["preset"], *settings]
+    commands = [[*quick, str(table), "--report", "page.html"], [*quick, "soundscapes"], ["run", "00"], ["paper"]]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "PYTHONSAFEPATH": "1"}
+    command = [sys.executable, "-c", code.replace("COMMANDS", repr(commands))]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert re.findall("^status .*", done.stdout, re.MULTILINE) == ["status 1"] * 4, done.stderr
+    assert "4 captions, 1 failed" in done.stdout, done.stderr
+    assert "data:image/png" in (tmp_path / "page.html").read_text()
+    for name, package in {"meteor": "pycocoevalcap", "bleu_1": "aac-metrics"}.items():
+        assert f"{package} isn't installed: pip install 'zscap[evaluation]'" in done.stdout.partition(f" {name} ")[2]
+    data, *clone = done.stderr.splitlines()[-3:]
+    assert "soundscapes.csv" in data and "they are in a clone of the repository" in data
+    assert [line.partition(": get one")[0] for line in clone] == [
+        f"zscap: zscap {name} needs a clone of the repository" for name in ("run", "paper")
+    ]
 
 
 # --- Data sets -------------------------------------------------------------------------------------------------------
@@ -179,30 +245,22 @@ def test_published_sets_are_read_as_they_unpack(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "message"),
+    ("name", "content", "message"),
     [
-        ("esc51", "or one of soundscapes"),
-        ("nothing.csv", "no table can be read"),
-        ("audiocaps", "no table can be read"),
-        ("kitchen20", "nothing found"),
+        ("esc51", None, "or one of soundscapes"),
+        ("audiocaps", None, "no table can be read"),
+        ("kitchen20", None, "nothing found"),
+        ("nothing.csv", None, "no table can be read"),
+        ("refs.csv", "path,caption\na.wav,A dog\n", "no column 'file'"),
+        ("refs.csv", "file,caption\n,A dog\n", "line 2 names no file"),
+        ("refs.csv", "file,caption\na.wav,A dog\n", "1 recordings are listed and none is there"),
     ],
 )
-def test_data_that_are_not_there_are_named(name, message, tmp_path):
+def test_data_that_are_not_there_are_named(name, content, message, tmp_path):
+    if content:
+        (tmp_path / name).write_text(content)
     with pytest.raises(InvalidData, match=message):
-        read_dataset(name if name != "nothing.csv" else tmp_path / name, tmp_path)
-
-
-def test_a_table_must_have_its_columns_and_files(tmp_path):
-    file = tmp_path / "refs.csv"
-    file.write_text("path,caption\na.wav,A dog\n")
-    with pytest.raises(InvalidData, match="no column 'file'"):
-        read_dataset(file)
-    file.write_text("file,caption\n,A dog\n")
-    with pytest.raises(InvalidData, match="line 2 names no file"):
-        read_dataset(file)
-    file.write_text("file,caption\na.wav,A dog\n")
-    with pytest.raises(InvalidData, match="1 recordings are listed and none is there"):
-        read_dataset(file)
+        read_dataset(tmp_path / name if name.endswith(".csv") else name, tmp_path)
 
 
 def test_unknown_options_are_refused_before_anything_is_written(table, tmp_path):

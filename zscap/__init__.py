@@ -30,29 +30,9 @@ _LATE = {
     "presets": "preset.load",
 }
 
-__all__ = [
-    "Caption",
-    "Captioner",
-    "EmbeddingClassifier",
-    "InvalidData",
-    "InvalidOption",
-    "LanguageModel",
-    "MagicOptions",
-    "MissingWeights",
-    "PrefixLanguageModel",
-    "ProximalOptions",
-    "SteeringOptions",
-    "Step",
-    "TextClassifier",
-    "UnknownPreset",
-    "UnreadableSource",
-    "UnwritableOutput",
-    "WeightedClassifiers",
-    "ZscapError",
-    "captioner_model",
-    "load",
-    "presets",
-]
+_ERRORS = (InvalidData, InvalidOption, MissingWeights, UnknownPreset, UnreadableSource, UnwritableOutput, ZscapError)
+
+__all__ = sorted([*_LATE, *(error.__name__ for error in _ERRORS)])
 
 
 def __getattr__(name: str):

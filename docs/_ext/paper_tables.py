@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 from sphinx.application import Sphinx
 
-from studies.papers import NAMES, papers, readable
+from studies.papers import NAMES, papers, wide
 
 FAMILIES = ("embedded", "small")
 
@@ -32,7 +32,7 @@ def _made(name: str, family: str, table: pd.DataFrame) -> list[str]:
     gaps, there = table[table["gap"].notna()], table[table["value"].notna()]
     if there.empty:
         return [f"Not made: {'; '.join(map(_reason, gaps['gap'].unique()))}.", ""]
-    lines = [f"{table['n'].max():.0f} clips of {table['data'].iloc[0]}.", "", *_markdown(readable(table, digits=3))]
+    lines = [f"{table['n'].max():.0f} clips of {table['data'].iloc[0]}.", "", *_markdown(wide(table, digits=3))]
     if there["row"].nunique() > 1:  # else notebook 09 draws none
         lines += [f"![{name} by the presets {family}](/figures/papers/{name}-{family}.svg)", ""]
     for reason, missing in gaps.groupby("gap", sort=False):
@@ -46,14 +46,14 @@ def _published(table: pd.DataFrame) -> list[str]:
     there = table[table["published"].notna()]
     if there.empty:
         return []
-    wide = there.assign(text=there["published"].map("{:.3f}".format))
-    wide = wide.pivot(index="row", columns="measure", values="text").fillna("")
-    wide = wide.loc[there["row"].unique(), there["measure"].unique()]
-    return ["What the paper has, with its networks on its recordings:", "", *_markdown(wide)]
+    texts = there.assign(text=there["published"].map("{:.3f}".format))
+    texts = texts.pivot(index="row", columns="measure", values="text").fillna("")
+    texts = texts.loc[there["row"].unique(), there["measure"].unique()]
+    return ["What the paper has, with its networks on its recordings:", "", *_markdown(texts)]
 
 
-def _markdown(wide: pd.DataFrame) -> list[str]:
-    text = wide.rename(columns=_name).to_markdown(disable_numparse=True)
+def _markdown(texts: pd.DataFrame) -> list[str]:
+    text = texts.rename(columns=_name).to_markdown(disable_numparse=True)
     return [":::{container} numbers", "", text, "", ":::", ""]
 
 

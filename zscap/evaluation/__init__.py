@@ -5,7 +5,7 @@ from importlib import import_module
 # Imported when they are first asked for, because pandas takes seconds.
 _LATE = {
     "METRICS": "metrics",
-    "compare": "comparison",
+    "compare": "runs",
     "evaluate": "metrics",
     "merge": "runs",
     "read_dataset": "datasets",

@@ -86,8 +86,6 @@ CORPORA = {  # file -> name, reader, whether it is about sounds, whether it is h
     "text/audiocaps_train.csv": ("audiocaps", _audiocaps, True, False),
     "text/audiocaps_val.csv": ("audiocaps", _audiocaps, True, True),
     "text/clotho_train.json": ("clotho", _clotho, True, None),
-    **{
-        f"audibility/{file}": (Path(file).stem.lower(), _lines, b, None)
-        for file, b in {"audible.txt": True, "notAudible.txt": False}.items()
-    },
+    "audibility/audible.txt": ("audible", _lines, True, None),
+    "audibility/notAudible.txt": ("notaudible", _lines, False, None),
 }

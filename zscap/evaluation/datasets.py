@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, suggestion
 from ..folders import REPOSITORY, data_folder
 from ..preset.downloads import MANUAL
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 PUBLISHED = REPOSITORY / "data" / "published_results.csv"  # what papers report on some of the sets
 SUFFIXES = (".wav", ".flac", ".ogg", ".mp3", ".m4a", ".opus")
+HINTS = MANUAL | {"soundscapes": "they are in a clone of the repository, not in the wheel"}
+CAPTIONS = [f"caption_{number}" for number in range(1, 6)]  # columns of sets that have five captions a recording
 
 
 @dataclass(frozen=True)
@@ -98,71 +102,57 @@ def read_dataset(name: str | Path, folder: str | Path | None = None) -> Dataset:
         >>> len(clips), clips[0].name, clips[0].references[0]
         (64, 'dog_bark-1.flac', 'A large dog barks twice')
     """
-    hint = MANUAL.get(str(name), "see data/README.md")
-    if str(name).lower().endswith(".csv"):
-        dataset = _found(str(name), _own(Path(name)))
-    elif name in DATASETS:
-        try:
-            dataset = _found(str(name), DATASETS[name](Path(folder or data_folder())))
-        except InvalidData as error:  # its table isn't there, or is another
-            raise InvalidData(f"{error}; {hint}") from None
-    else:
+    if not str(name).lower().endswith(".csv") and name not in DATASETS:
         known = ", ".join(DATASETS)
         raise InvalidData(f"data {str(name)!r}: give a .csv with the columns file and caption, or one of {known}")
-    if not dataset.clips:
-        why = f"{len(dataset.missing)} recordings are listed and none is there" if dataset.missing else "nothing found"
-        raise InvalidData(f"data {dataset.name!r}: {why}; {hint}")
-    return dataset
+    hint = HINTS.get(str(name), "see data/README.md")
+    try:
+        read = DATASETS.get(str(name))
+        clips = list(read(Path(folder or data_folder())) if read else _own(Path(name)))
+    except InvalidData as error:  # its table isn't there, or is another
+        raise (InvalidData(f"{error}; {hint}") if name in DATASETS else error) from None
+    there = [clip for clip in clips if os.path.isfile(clip.source)]
+    if not there:
+        why = f"{len(clips)} recordings are listed and none is there" if clips else "nothing found"
+        raise InvalidData(f"data {str(name)!r}: {why}; {hint}")
+    return Dataset(str(name), there, [clip.name for clip in clips if not os.path.isfile(clip.source)])
 
 
-def _found(name: str, clips: Iterable[Clip]) -> Dataset:
-    there, missing = [], []
-    for clip in clips:
-        if os.path.isfile(clip.source):
-            there.append(clip)
-        else:
-            missing.append(clip.name)
-    return Dataset(name, there, missing)
-
-
-def _rows(file: Path, columns: Iterable[str]) -> list[dict[str, str]]:
-    """The rows of a table.
+def _table(file: Path, columns: Sequence[str]) -> pd.DataFrame:
+    """A table of texts without spaces around them.
 
     Raises:
         InvalidData: no such file, no table, or a column is missing.
     """
+    import pandas as pd
+
     try:
-        with file.open(encoding="utf-8-sig", newline="") as opened:
-            reader = csv.DictReader(opened, strict=True)
-            rows = list(reader)
-            names = reader.fieldnames or []
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        raise InvalidData(f"{file}: no table can be read ({reason})") from None
+        table = pd.read_csv(file, dtype=str, keep_default_na=False, index_col=False, encoding="utf-8-sig").fillna("")
+    except (OSError, ValueError) as error:
+        raise InvalidData(f"{file}: no table can be read ({error})") from None
     for column in columns:
-        if column not in names:
-            raise InvalidData(f"{file}: has no column {column!r} but {', '.join(names)}: {suggestion(column, names)}")
-    return rows
+        if column not in table:
+            known = list(table.columns)
+            raise InvalidData(f"{file}: has no column {column!r} but {', '.join(known)}: {suggestion(column, known)}")
+    return table.map(str.strip)
 
 
 def _own(file: Path) -> Iterable[Clip]:
-    captions: dict[str, list[str]] = defaultdict(list)
-    sounds: dict[str, str | None] = {}
-    for number, row in enumerate(_rows(file, ("file", "caption")), 2):
-        name, caption = (row["file"] or "").strip(), (row["caption"] or "").strip()
-        if not name:
-            raise InvalidData(f"{file}: line {number} names no file; write one, or delete the line")
-        captions[name] += [caption] if caption else []
-        sounds[name] = (row.get("sound") or "").strip() or sounds.get(name)
-    return [Clip(name, file.parent / name, tuple(captions[name]), sounds[name]) for name in captions]
+    table = _table(file, ("file", "caption"))
+    for number in table.index[table["file"] == ""]:
+        raise InvalidData(f"{file}: line {number + 2} names no file; write one, or delete the line")
+    if "sound" not in table:
+        table["sound"] = ""
+    for name, rows in table.groupby("file", sort=False):
+        sounds = [*filter(None, rows["sound"]), None]
+        yield Clip(name, file.parent / name, tuple(filter(None, rows["caption"])), sounds[0])
 
 
 def _soundscapes(folder: Path) -> Iterable[Clip]:
-    table = REPOSITORY / "data" / "soundscapes.csv"
-    for row in _rows(table, ("file", "sounds", *(f"caption_{number}" for number in range(1, 6)))):
-        references = tuple(row[f"caption_{number}"] for number in range(1, 6))
+    file = REPOSITORY / "data" / "soundscapes.csv"
+    for row in _table(file, ("file", "sounds", *CAPTIONS)).to_dict("records"):
         sound = None if "+" in row["sounds"] else row["sounds"]
-        yield Clip(row["file"], table.with_suffix("") / row["file"], references, sound)
+        yield Clip(row["file"], file.with_suffix("") / row["file"], tuple(map(row.get, CAPTIONS)), sound)
 
 
 def _of_classes(*folders: str) -> Callable[[Path], Iterable[Clip]]:
@@ -180,21 +170,18 @@ def _of_classes(*folders: str) -> Callable[[Path], Iterable[Clip]]:
 def _audiocaps(folder: Path) -> Iterable[Clip]:
     """The test split: audiocaps/test.csv as published, and recordings named by YouTube's id."""
     audio = {path.stem: path for path in sorted((folder / "audiocaps" / "audio").glob("*"))}
-    captions: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for row in _rows(folder / "audiocaps" / "test.csv", ("youtube_id", "start_time", "caption")):
-        captions[row["youtube_id"], row["start_time"]].append(row["caption"])
-    for (video, start), references in captions.items():
+    table = _table(folder / "audiocaps" / "test.csv", ("youtube_id", "start_time", "caption"))
+    for (video, start), rows in table.groupby(["youtube_id", "start_time"], sort=False):
         stems = (video, f"Y{video}", f"{video}_{start}", f"{video}_{1000 * int(float(start))}")
         path = next((audio[stem] for stem in stems if stem in audio), folder / "audiocaps" / "audio" / f"{video}.wav")
-        yield Clip(video, path, tuple(references))
+        yield Clip(video, path, tuple(rows["caption"]))
 
 
 def _clotho(folder: Path) -> Iterable[Clip]:
     """The evaluation split of version 2.1, as its archive unpacks."""
-    columns = [f"caption_{number}" for number in range(1, 6)]
-    for row in _rows(folder / "clotho" / "clotho_captions_evaluation.csv", ("file_name", *columns)):
-        path = folder / "clotho" / "evaluation" / row["file_name"]
-        yield Clip(row["file_name"], path, tuple(row[column] for column in columns))
+    folder = folder / "clotho"
+    for row in _table(folder / "clotho_captions_evaluation.csv", ("file_name", *CAPTIONS)).to_dict("records"):
+        yield Clip(row["file_name"], folder / "evaluation" / row["file_name"], tuple(map(row.get, CAPTIONS)))
 
 
 DATASETS: dict[str, Callable[[Path], Iterable[Clip]]] = {

@@ -1,15 +1,11 @@
-"""Figures of merit that scikit-learn lacks: calibration, intervals, tables of means."""
+"""95 % intervals of means and of shares."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.stats import binomtest, bootstrap
-
-if TYPE_CHECKING:
-    pass
 
 
 def interval(values: Sequence[float]) -> tuple[float, float]:

@@ -8,12 +8,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, MissingWeights
+from ..files.packed import read_json
 from ..files.pretrained import read_checkpoint
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     from sklearn.pipeline import Pipeline
+
+SIZES = ("hidden_size", "n_embd", "num_hidden_layers", "n_layer")  # by which config.json tells most models apart
 
 
 @dataclass(frozen=True)
@@ -86,3 +89,22 @@ class Fluency:
         with torch.no_grad():
             log_p = self.model(ids, attention_mask=torch.ones_like(ids)).logits[0, :-1].log_softmax(-1)
         return log_p.gather(1, ids[0, 1:, None]).mean().item()
+
+
+def same_weights(one: Path, other: Path) -> bool:
+    """Whether two checkpoint folders hold one language model: also where a copy is quantised, or a little retrained.
+
+    Equal sizes and word embeddings that point the same way say so (median cosine above 0.9); those of models trained
+    apart have no cosine.
+    """
+    from torch.nn.functional import cosine_similarity
+
+    if one.resolve() == other.resolve():
+        return True
+    settings = [read_json(folder / "config.json") for folder in (one, other)]
+    if any(settings[0].get(size) != settings[1].get(size) for size in SIZES):
+        return False
+    models = [read_checkpoint(folder, "AutoModelForCausalLM", "AutoTokenizer")[0] for folder in (one, other)]
+    tables = [model.get_input_embeddings().weight.detach() for model in models]
+    shared = min(map(len, tables))  # one may have tokens added
+    return float(cosine_similarity(*(table[:shared] for table in tables)).median()) > 0.9

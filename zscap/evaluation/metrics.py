@@ -7,12 +7,15 @@ lower-case words. Metrics that need embeddings or fluency read the sentences as 
 from __future__ import annotations
 
 import logging
+import re
 import shutil
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
+from importlib import import_module
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +23,8 @@ import numpy as np
 
 from ..errors import InvalidData, InvalidOption, suggestion
 from .intervals import bootstrap_interval, has_width
-from .tokens import tokenised
 
+WORD = re.compile(r"\w+(?:'\w+)?")
 RESAMPLES = 2000
 FLUENCY_PENALTY = 0.9  # of SPIDEr-FL and FENSE where a fluency error is found
 Scores = tuple[float, np.ndarray | None]
@@ -89,7 +92,7 @@ def evaluate(
     for name in names:
         if name not in METRICS:
             raise InvalidOption(f"unknown metric {name!r}: {suggestion(name, METRICS)}")
-    texts = Texts(tuple(candidates), tuple(map(tuple, mult_references)))
+    texts = Texts(candidates, mult_references)
     found = {name: texts.score(name) for name in names}
     corpus = {name: scores if isinstance(scores, Gap) else scores[0] for name, scores in found.items()}
     each = {name: scores[1] for name, scores in found.items() if not isinstance(scores, Gap) and scores[1] is not None}
@@ -99,7 +102,7 @@ def evaluate(
 class Texts:
     """Captions and references, tokenised once, and their scores so far."""
 
-    def __init__(self, candidates: tuple[str, ...], references: tuple[tuple[str, ...], ...]):
+    def __init__(self, candidates: Iterable[str], references: Iterable[Iterable[str]]):
         self.candidates, self.references = list(candidates), list(map(list, references))
         self._scores: dict[str, Scores | Gap] = {}
 
@@ -129,7 +132,10 @@ class Texts:
         if isinstance(scores, Gap) or scores[1] is None:
             return None
         if name.startswith("bleu_"):
-            low, high = _bleu_interval(*self.tokens, int(name[-1]))
+            try:
+                low, high = _bleu_interval(*self.tokens, int(name[-1]))
+            except Unavailable:
+                return None
         else:
             low, high = np.array(bootstrap_interval(scores[1])) + scores[0] - scores[1].mean()
         return (float(low), float(high)) if has_width(low, high) else None
@@ -137,16 +143,19 @@ class Texts:
     @cached_property
     def tokens(self) -> tuple[list[str], list[list[str]]]:
         """Captions and references with a space between tokens."""
-        ends = np.cumsum([len(references) for references in self.references])[:-1]
-        found = tokenised(self.candidates + [text for references in self.references for text in references])
-        count = len(self.candidates)
-        return found[:count], [list(part) for part in np.split(np.array(found[count:], dtype=object), ends)]
+        return self.each(tokenised)
+
+    def each(self, function: Callable[[list[str]], Sequence]) -> tuple[Sequence, list[Sequence]]:
+        """What a function makes of all texts at once: of captions, and of the references of each."""
+        found = function(self.candidates + [text for references in self.references for text in references])
+        ends = np.cumsum([len(self.candidates), *map(len, self.references)])
+        return found[: ends[0]], [found[start:end] for start, end in pairwise(ends)]
 
 
 def _bleu_interval(candidates: list[str], references: list[list[str]], order: int) -> tuple[float, float]:
-    from pycocoevalcap.bleu.bleu_scorer import cook_refs, cook_test
-
-    counts = [cook_test(*texts, eff="closest") for texts in zip(candidates, map(cook_refs, references), strict=True)]
+    coco = _of("pycocoevalcap", "bleu.bleu_scorer")
+    texts = zip(candidates, map(coco.cook_refs, references), strict=True)
+    counts = [coco.cook_test(*each, eff="closest") for each in texts]
     table = np.array([[*c["correct"][:order], *c["guess"][:order], c["testlen"], c["reflen"]] for c in counts], float)
     random = np.random.default_rng(0)
     sums = np.stack([table[random.integers(len(table), size=len(table))].sum(0) for _ in range(RESAMPLES)])
@@ -157,59 +166,78 @@ def _bleu_interval(candidates: list[str], references: list[list[str]], order: in
     return float(low), float(high)
 
 
+# --- Tokens ----------------------------------------------------------------------------------------------------------
+
+
+def tokenizer_name() -> str:
+    """Which tokenizer runs here."""
+    return "Penn Treebank" if shutil.which("java") and find_spec("pycocoevalcap") else "lower-case words"
+
+
+def tokenised(texts: list[str]) -> list[str]:
+    """Texts in lower case, without punctuation, with a space between tokens.
+
+    aac-metrics' own call of the same program wants Java below 14, pycocoevalcap's writes into its installed folder.
+    """
+    if tokenizer_name() != "Penn Treebank":
+        return [" ".join(WORD.findall(text.lower())) for text in texts]
+    from pycocoevalcap.tokenizer import ptbtokenizer
+
+    jar = Path(ptbtokenizer.__file__).with_name(ptbtokenizer.STANFORD_CORENLP_3_4_1_JAR)
+    command = ["java", "-cp", str(jar), "edu.stanford.nlp.process.PTBTokenizer", "-preserveLines", "-lowerCase"]
+    # `split` also takes the characters at which the tokenizer would break a line; an empty line it would leave out.
+    lines = "".join(" ".join(text.split() or ["."]) + "\n" for text in texts)
+    text = {"encoding": "utf-8", "errors": "replace"}
+    done = subprocess.run([*command, "-encoding", "UTF-8"], input=lines, capture_output=True, **text)
+    found = done.stdout.split("\n")[:-1]
+    if len(found) != len(texts):
+        raise InvalidData(f"the Penn Treebank tokenizer made {len(found)} lines of {len(texts)}: {done.stderr[-200:]}")
+    return [" ".join(token for token in line.split() if token not in ptbtokenizer.PUNCTUATIONS) for line in found]
+
+
 # --- Metrics ---------------------------------------------------------------------------------------------------------
 
 
-@cache
-def _aac():
-    """aac-metrics, whose import takes seconds."""
-    if not find_spec("aac_metrics"):
-        raise Unavailable("aac-metrics isn't installed: pip install 'zscap[evaluation]'")
-    logging.getLogger("aac_metrics").setLevel(logging.CRITICAL)  # it says twice what its errors say
-    from aac_metrics import functional
-
-    return functional
-
-
-def _computed(function: Callable, name: str, *texts) -> Scores:
-    """Corpus and sentence scores of a function of aac-metrics."""
+def _of(package: str, module: str):
+    """A module of an optional package, imported late: it takes seconds."""
     try:
-        corpus, sentences = function(*texts, return_all_scores=True)
+        return import_module(f"{package}.{module}")
+    except ModuleNotFoundError as error:
+        name = error.name.partition(".")[0].replace("_", "-")
+        raise Unavailable(f"{name} isn't installed: pip install 'zscap[evaluation]'") from None
+
+
+def _aac(function: str, name: str, *texts) -> Scores:
+    """Corpus and sentence scores of a function of aac-metrics."""
+    logging.getLogger("aac_metrics").setLevel(logging.CRITICAL)  # it says twice what its errors say
+    compute = getattr(_of("aac_metrics", "functional"), function)
+    try:
+        corpus, sentences = compute(*texts, return_all_scores=True)
     except (OSError, RuntimeError, ValueError) as error:
         raise Unavailable(" ".join(str(error).split())[:200]) from None
     return float(corpus[name]), sentences[name].double().numpy()
 
 
-def _of_tokens(function: str, name: str) -> Callable[[Texts], Scores]:
-    return lambda texts: _computed(getattr(_aac(), function), name, *texts.tokens)
+def _of_tokens(name: str) -> Callable[[Texts], Scores]:
+    return lambda texts: _aac(name, name, *texts.tokens)
 
 
 def _meteor(texts: Texts) -> Scores:
-    """METEOR 1.5, in which the corpus' score is that of the sums of all captions' counts."""
-    if not find_spec("pycocoevalcap"):
-        raise Unavailable("pycocoevalcap isn't installed: pip install 'zscap[evaluation]'")
+    """METEOR 1.5 (pycocoevalcap's: aac-metrics' wants Java below 14), in which all captions' counts are summed."""
+    meteor = _of("pycocoevalcap", "meteor.meteor")
     if not shutil.which("java"):
         raise Unavailable("no `java` on this machine: install a Java runtime, version 8 or newer")
-    from pycocoevalcap.meteor import meteor
-
-    # pycocoevalcap's own class never ends if it is interrupted: its destructor waits for its lock.
-    command = ["java", "-jar", "-Xmx2G", meteor.METEOR_JAR, "-", "-", "-stdio", "-l", "en", "-norm"]
-    streams = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=Path(meteor.__file__).parent, **streams, text=True, encoding="utf-8") as program:
-
-        def ask(*parts: str) -> str:
-            program.stdin.write(" ||| ".join(part.replace("|||", "") for part in parts) + "\n")
-            program.stdin.flush()
-            return program.stdout.readline().strip()
-
-        try:
-            counts = [ask("SCORE", *refs, text) for text, refs in zip(*texts.tokens, strict=True)]
-            each = [float(ask("EVAL", *counts)), *(float(program.stdout.readline()) for _ in counts[1:])]
-            return float(program.stdout.readline()), np.array(each)
-        except (OSError, ValueError):
-            raise Unavailable("METEOR's Java program ends without a score") from None
-        finally:
-            program.kill()
+    candidates, references = texts.tokens
+    scorer = meteor.Meteor()
+    try:
+        captions = {number: [text] for number, text in enumerate(candidates)}
+        corpus, each = scorer.compute_score(dict(enumerate(references)), captions)
+        return corpus, np.array(each)
+    except (OSError, ValueError):
+        raise Unavailable("METEOR's Java program ends without a score") from None
+    finally:
+        if scorer.lock.locked():  # interrupted: its destructor would wait for it, and never end
+            scorer.lock.release()
 
 
 def _spider(texts: Texts) -> Scores:
@@ -230,50 +258,33 @@ def _without_errors(name: str) -> Callable[[Texts], Scores]:
 
 def _fluency_errors(texts: Texts) -> Scores:
     import torch
-    from huggingface_hub import try_to_load_from_cache
 
-    functional = _aac()
-    detector = Path(torch.hub.get_dir(), "fense_data", "echecker_clotho_audiocaps_base.ckpt")
-    if not detector.is_file() or not isinstance(try_to_load_from_cache("bert-base-uncased", "config.json"), str):
-        raise Unavailable(
-            "its error detector isn't on this machine (400 MB): run once, with a network, "
-            "python -c \"from aac_metrics.functional import fer; fer(['a test'])\""
-        )
-    return _computed(functional.fer, "fer", texts.candidates)
+    if not Path(torch.hub.get_dir(), "fense_data", "echecker_clotho_audiocaps_base.ckpt").is_file():
+        command = "python -c \"from aac_metrics.functional import fer; fer(['a test'])\""
+        raise Unavailable(f"its error detector isn't on this machine (400 MB): run once, with a network, {command}")
+    return _aac("fer", "fer", texts.candidates)
 
 
 def _tinybert(texts: Texts) -> Scores:
     from huggingface_hub import try_to_load_from_cache
 
-    functional = _aac()
     model = "sentence-transformers/paraphrase-TinyBERT-L6-v2"
     if not isinstance(try_to_load_from_cache(model, "config.json"), str):
         raise Unavailable(f"{model} isn't on this machine: run once, with a network, hf download {model}")
-    return _computed(functional.sbert_sim, "sbert_sim", texts.candidates, texts.references)
-
-
-@cache
-def _minilm():
-    from ..matchers.sentence import SentenceEncoder
-    from ..preset.load import about
-
-    weights = about("small-reference").parts["texts"].weights
-    problem = weights.problem("small-reference")
-    if problem is not None:
-        raise Unavailable(problem)
-    return SentenceEncoder.load(weights.path)
+    return _aac("sbert_sim", "sbert_sim", texts.candidates, texts.references)
 
 
 def _sbert_similarity(texts: Texts) -> Scores:
     """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
-    every = list(dict.fromkeys([*texts.candidates, *(text for each in texts.references for text in each)]))
-    embeddings = dict(zip(every, _minilm().encode_text(every).double(), strict=True))
-    each = np.array(
-        [
-            np.mean([float(embeddings[text] @ embeddings[reference]) for reference in references])
-            for text, references in zip(texts.candidates, texts.references, strict=True)
-        ]
-    )
+    from ..matchers.sentence import SentenceEncoder
+    from ..preset.load import about
+
+    weights = about("small-reference").parts["texts"].weights
+    if problem := weights.problem("small-reference"):
+        raise Unavailable(problem)
+    encoder = SentenceEncoder.load(weights.path)
+    pairs = zip(*texts.each(lambda every: encoder.encode_text(every).double()), strict=True)
+    each = np.array([np.mean([float(caption @ reference) for reference in of]) for caption, of in pairs])
     return float(each.mean()), each
 
 
@@ -282,11 +293,11 @@ def _vocabulary(texts: Texts) -> Scores:
 
 
 METRICS: dict[str, Metric] = {
-    **{f"bleu_{n}": Metric("0 to 1", _of_tokens(f"bleu_{n}", f"bleu_{n}")) for n in (1, 2, 3, 4)},
+    **{f"bleu_{n}": Metric("0 to 1", _of_tokens(f"bleu_{n}")) for n in (1, 2, 3, 4)},
     "meteor": Metric("0 to 1", _meteor),
-    "rouge_l": Metric("0 to 1", _of_tokens("rouge_l", "rouge_l")),
-    "cider_d": Metric("0 to 10", _of_tokens("cider_d", "cider_d")),
-    "spice": Metric("0 to 1", _of_tokens("spice", "spice")),
+    "rouge_l": Metric("0 to 1", _of_tokens("rouge_l")),
+    "cider_d": Metric("0 to 10", _of_tokens("cider_d")),
+    "spice": Metric("0 to 1", _of_tokens("spice")),
     "spider": Metric("0 to 5.5", _spider),
     "spider_fl": Metric("0 to 5.5", _without_errors("spider")),
     "fer": Metric("0 to 1, less is better", _fluency_errors, needs_references=False),

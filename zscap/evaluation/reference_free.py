@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
-
-import numpy as np
 
 from ..errors import ZscapError
 from ..folders import ASSETS, data_folder
 from ..guidance.words import MAY_RETURN, WORD, alike, stem
 from .intervals import has_width, interval
-from .judges import AudibilityJudge, Fluency
-from .metrics import METRICS, Gap, Texts
+from .judges import AudibilityJudge, Fluency, same_weights
+from .metrics import METRICS, Gap, Texts, tokenizer_name
 from .naming import ALL, names_sound
-from .tokens import tokenizer_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,29 +57,33 @@ def distinct(texts: Sequence[str], n: int) -> float:
 
 
 @cache
-def _judge() -> AudibilityJudge | Gap:
+def _judge(folder: Path) -> AudibilityJudge | Gap:
     """A judge of another family than the guiding classifiers, trained on other sentences."""
     from .corpora import read_corpora
 
     try:
-        sentences = read_corpora(data_folder())
-        return AudibilityJudge.train(sentences)
+        return AudibilityJudge.train(read_corpora(folder))
     except ZscapError:
-        return Gap(
-            f"no captions of sounds and of photographs in {data_folder()}/text to learn from, see data/README.md"
-        )
+        return Gap(f"no captions of sounds and of photographs in {folder}/text to learn from, see data/README.md")
+    except ModuleNotFoundError:
+        return Gap("scikit-learn isn't installed: pip install 'zscap[evaluation]'")
 
 
-@cache
 def _second(preset: str) -> tuple[Fluency, str] | Gap:
     """A language model that did not write the captions, and its name."""
     from ..preset.load import about
 
-    if about(preset).parts["language_model"].weights.root.name == "SmolLM2-135M-Instruct":
-        return Fluency.load(ASSETS / "language_model"), "the language model of the preset embedded"
-    weights = about("small").parts["language_model"].weights
-    problem = weights.problem("small")
-    return Gap(problem) if problem else (Fluency.load(weights.path), "SmolLM2-135M-Instruct")
+    own, small = (about(name).parts["language_model"].weights for name in (preset, "small"))
+    if problem := small.problem("small"):
+        return Gap(problem)
+    files = [own.root / name for name in own.names if Path(name).name == "config.json"] or [own.path / "config.json"]
+    if not all(file.is_file() for file in files):
+        return Gap(f"{own.root} isn't there to be told apart from a second language model")
+    shipped = ASSETS / "language_model", "the language model of the preset embedded"
+    for folder, name in ((small.path, small.root.name), shipped):
+        if not any(same_weights(file.parent, folder) for file in files):
+            return Fluency.load(folder), name
+    return Gap("the captions' language model is among those that could judge it")
 
 
 def measured(table: pd.DataFrame, clips: Sequence[Clip], preset: str) -> tuple[pd.DataFrame, dict[str, dict]]:
@@ -98,60 +100,54 @@ def measured(table: pd.DataFrame, clips: Sequence[Clip], preset: str) -> tuple[p
         summary: by measure, `value`, the ends of its 95 % interval `low` and `high` (None where it has none), `n` and
             `scale`; or `gap`, the reason why there is no value.
     """
-    scores = table.copy()
-    written = scores["text"].notna().to_numpy()
-    texts = scores["text"][written].tolist()
-    gaps: dict[str, Gap] = {}
-    scales = dict(NEEDS_NO_REFERENCES)
-
-    def put(name: str, values: Sequence, rows: np.ndarray = written) -> None:
-        scores[name] = np.nan
-        if len(values) and isinstance(values[0], bool | np.bool_):
-            scores[name] = scores[name].astype("boolean")
-        scores.loc[rows, name] = values
-
-    named = np.array([clip.sound in ALL for clip in clips])
-    if named.any():
-        rows = written & named
-        sounds = [clip.sound for clip, of in zip(clips, rows, strict=True) if of]
-        put("hit", [names_sound(text, sound) for text, sound in zip(scores["text"][rows], sounds, strict=True)], rows)
-    else:
-        gaps["hit"] = Gap("the clips have no classes with a list of words")
-    for name in ("matching", "classifier", "log_likelihood"):
-        if scores[name].isna().all():
-            gaps[name] = Gap(f"the preset {preset} has no such network")
-    if "classifier" in gaps:
-        gaps["classified_audible"] = gaps["classifier"]
-    else:
-        put("classified_audible", [bool(value > 0.5) for value in scores["classifier"][written]])
-    judge, second = _judge(), _second(preset)
-    if isinstance(judge, Gap):
-        gaps["judge"] = gaps["judged_audible"] = judge
-    elif texts:
-        probabilities = judge.probability(texts)
-        put("judge", probabilities)
-        put("judged_audible", [bool(value > 0.5) for value in probabilities])
-        scales["judge"] += f": word counts, learnt from {', '.join(judge.sources)}, accuracy {judge.accuracy:.3f}"
-    if isinstance(second, Gap):
-        gaps["fluency"] = second
-    else:
-        fluency, name = second
-        remembered = {text: fluency(text) for text in dict.fromkeys(texts)}
-        put("fluency", [remembered[text] for text in texts])
-        scales["fluency"] += f": {name}"
-    put("stutter", [stutters(text) for text in texts])
-    summary = {}
-    for name in NEEDS_NO_REFERENCES:
-        if not texts:
-            summary[name] = {"gap": "no caption"}
-        elif name.startswith("distinct"):
-            summary[name] = {"value": distinct(texts, int(name[-1])), "low": None, "high": None, "n": len(texts)}
-        elif name not in gaps:
-            summary[name] = _of_clips(scores[name].dropna())
+    scores, summary = table.copy(), {}
+    written = table["text"].notna().to_numpy()
+    if not written.any():
+        scales = NEEDS_NO_REFERENCES | {name: metric.scale for name, metric in METRICS.items()}
+        return scores, {name: {"gap": "no caption", "scale": scale} for name, scale in scales.items()}
+    clips = [clip for clip, there in zip(clips, written, strict=True) if there]
+    for name, (values, more) in _asked(table[written], clips, preset).items():
+        if isinstance(values, Gap):
+            summary[name] = {"gap": values.reason}
+        elif isinstance(values, float):
+            summary[name] = {"value": values, "low": None, "high": None, "n": len(clips)}
         else:
-            summary[name] = {"gap": gaps[name].reason}
-        summary[name]["scale"] = scales[name]
-    return scores, summary | _against_references(scores, clips, written, put)
+            scores[name] = values
+            summary[name] = _of_clips(values.dropna())
+        summary[name]["scale"] = NEEDS_NO_REFERENCES[name] + more
+    return scores, summary | _against_references(scores, clips, table["text"][written])
+
+
+def _asked(captions: pd.DataFrame, clips: Sequence[Clip], preset: str) -> dict[str, tuple]:
+    """What needs no reference, by name: values by clip, one of all, or why there are none; and what the scale adds."""
+    import pandas as pd
+
+    def of_clips(values: Iterable, dtype: str | None = None) -> pd.Series:
+        return pd.Series(list(values), captions.index, dtype=dtype)
+
+    texts = captions["text"].tolist()
+    pairs = zip(texts, clips, strict=True)
+    hits = of_clips((names_sound(text, clip.sound) if clip.sound in ALL else None for text, clip in pairs), "boolean")
+    found: dict[str, Gap | pd.Series | float] = {"hit": hits, **captions[["matching", "classifier", "log_likelihood"]]}
+    for name, values in found.items():
+        if values.isna().all():
+            none = f"the preset {preset} has no such network"
+            found[name] = Gap("the clips have no classes with a list of words" if name == "hit" else none)
+    notes = {}
+    found["judge"] = judge = _judge(data_folder())
+    if not isinstance(judge, Gap):
+        found["judge"] = of_clips(judge.probability(texts))
+        notes["judge"] = f": word counts, learnt from {', '.join(judge.sources)}, accuracy {judge.accuracy:.3f}"
+    for name, of in (("classified_audible", "classifier"), ("judged_audible", "judge")):
+        found[name] = found[of] if isinstance(found[of], Gap) else (found[of] > 0.5).astype("boolean")
+    found["fluency"] = second = _second(preset)
+    if not isinstance(second, Gap):
+        fluency, name = second
+        found["fluency"] = captions["text"].map({text: fluency(text) for text in set(texts)})
+        notes["fluency"] = f": {name}"
+    found["stutter"] = of_clips(map(stutters, texts), "boolean")
+    found |= {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
+    return {name: (found[name], notes.get(name, "")) for name in NEEDS_NO_REFERENCES}
 
 
 def _of_clips(values: pd.Series) -> dict:
@@ -163,28 +159,26 @@ def _of_clips(values: pd.Series) -> dict:
     return {"value": float(values.mean()), "low": low, "high": high, "n": len(values)}
 
 
-def _against_references(scores: pd.DataFrame, clips: Sequence[Clip], written: np.ndarray, put) -> dict[str, dict]:
-    has_references = written & np.array([bool(clip.references) for clip in clips])
-    if not written.any():
-        return {name: {"gap": "no caption", "scale": metric.scale} for name, metric in METRICS.items()}
-    texts = {}
-    for is_needed, rows in ((True, has_references), (False, written)):
-        # A caption stands in for the references that nothing reads.
-        references = [clip.references or (text,) for clip, text in zip(clips, scores["text"], strict=True)]
-        references = tuple(each for each, of in zip(references, rows, strict=True) if of)
-        texts[is_needed] = Texts(tuple(scores["text"][rows]), references), rows
+def _against_references(scores: pd.DataFrame, clips: Sequence[Clip], texts: pd.Series) -> dict[str, dict]:
+    """The metrics of captions, which are put into `scores`."""
+    import pandas as pd
+
+    with_references = [bool(clip.references) for clip in clips]
+    # A caption stands in for the references that nothing reads.
+    references = pd.Series([clip.references or (text,) for clip, text in zip(clips, texts, strict=True)], texts.index)
+    every, some = Texts(texts, references), Texts(texts[with_references], references[with_references])
     summary = {}
     for name, metric in METRICS.items():
-        of, rows = texts[metric.needs_references]
-        found = of.score(name) if rows.any() else Gap("this set has no reference captions")
+        of, rows = (some, texts.index[with_references]) if metric.needs_references else (every, texts.index)
+        found = of.score(name) if len(rows) else Gap("this set has no reference captions")
         if isinstance(found, Gap):
             summary[name] = {"gap": found.reason}
         else:
             value, each = found
             if each is not None:
-                put(name, each, rows)
+                scores.loc[rows, name] = each
             low, high = of.interval(name) or (None, None)
-            summary[name] = {"value": value, "low": low, "high": high, "n": int(rows.sum())}
+            summary[name] = {"value": value, "low": low, "high": high, "n": len(rows)}
         summary[name]["scale"] = metric.scale
         if name not in ("fer", "fense", "sbert_sim", "sbert_sim_tinybert"):  # which read sentences as they are
             summary[name]["tokens"] = tokenizer_name()

@@ -5,8 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ TEMPLATE = Path(__file__).with_suffix(".html")
 RATE = 16_000  # Hz, of what is played
 LONGEST = 30  # seconds of a clip that are drawn and played
 PICTURE = 240, 80  # pixels
+COLOURS = (0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)  # from black to bright
 
 
 def unguided(captioner: Captioner, clips: Sequence[Clip]) -> list[str | None]:
@@ -69,75 +69,67 @@ def write_report(
     Raises:
         UnwritableOutput: the file cannot be written.
     """
-    hidden = ("clip", "sound", "text", "error")
-    columns = [name for name in scores.columns if name not in hidden and scores[name].notna().any()]
-    published, warning = _published(summary)
-    page = {
-        "title": title,
-        "facts": _facts(summary),
-        "measures": [{"name": name} | measure for name, measure in (summary or {}).get("measures", {}).items()],
-        "published": published,
-        "warning": warning,
-        "columns": columns,
-        "clips": [
-            {
-                "name": clip.name,
-                "sound": clip.sound or "",
-                "text": _text(row["text"]),
-                "error": _text(row["error"]),
-                "unguided": without[number] if without else None,
-                "references": list(clip.references),
-                "scores": {name: float(row[name]) for name in columns if not _is_missing(row[name])},
-                **_heard(clip),
-            }
-            for number, (clip, (_, row)) in enumerate(zip(clips, scores.iterrows(), strict=True))
-        ],
-    }
+    columns = [name for name in scores if name not in ("clip", "sound", "text", "error") and scores[name].notna().any()]
+    cards = []
+    for clip, row, text in zip(clips, scores.to_dict("records"), without or [None] * len(clips), strict=True):
+        row = {name: value for name, value in row.items() if value == value and value is not None}
+        card = {"name": clip.name, "sound": clip.sound or "", "text": row.get("text"), "error": row.get("error")}
+        card |= {"unguided": text, "references": clip.references, **_heard(clip)}
+        cards.append(card | {"scores": {name: float(row[name]) for name in columns if name in row}})
+    page = {"title": title, "columns": columns, "clips": cards}
+    page |= {"facts": [], "measures": [], "warning": "", "published": {"columns": [], "rows": []}}
+    if summary is not None:
+        page["facts"] = _facts(summary)
+        page["measures"] = [{"name": name} | measure for name, measure in summary["measures"].items()]
+        if PUBLISHED.is_file():
+            page["published"], page["warning"] = _published(summary)
     # "</script>" in a caption would end the data.
     text = json.dumps(page, ensure_ascii=True, allow_nan=False).replace("</", "<\\/")
     write_whole(Path(file), TEMPLATE.read_text(encoding="utf-8").replace("@@data@@", text), "--report")
 
 
-def _is_missing(value: object) -> bool:
+def report_captions(file: str | Path, captioner: Captioner, rows: Sequence[Mapping]) -> None:
+    """Write a page of captions without references.
+
+    Args:
+        file: the page.
+        captioner: which made them, and now writes what it would without guidance.
+        rows: for each recording `source`, and `text` or `error`, and any of `Caption`'s numbers, also as texts.
+
+    Raises:
+        UnwritableOutput: the file cannot be written.
+    """
     import pandas as pd
 
-    return bool(pd.isna(value))
+    clips = [Clip(row["source"], Path(row["source"])) for row in rows]
+    numbers = ["matching", "classifier", "log_likelihood"]
+    table = pd.DataFrame(rows, columns=["text", "error", *numbers]).replace("", None)
+    table[numbers] = table[numbers].astype(float)
+    write_report(file, "Captions by zscap", clips, table, without=unguided(captioner, clips))
 
 
-def _text(value: object) -> str | None:
-    return None if _is_missing(value) else str(value)
-
-
-def _facts(summary: dict | None) -> list[str]:
-    if summary is None:
-        return []
+def _facts(summary: dict) -> list[str]:
     left = f"{len(summary['failed'])} could not be read, {len(summary['missing'])} are missing"
     versions = ", ".join(f"{name} {number}" for name, number in summary["versions"].items() if number)
     return [f"{summary['captioned']} captions of {summary['data']}; {left}.", f"{versions}; {summary['device']}."]
 
 
-def _published(summary: dict | None) -> tuple[dict, str]:
+def _published(summary: dict) -> tuple[dict, str]:
     """Rows of the papers about the same data set, else of all, and what keeps them from being compared."""
     import pandas as pd
 
-    empty = {"columns": [], "rows": []}
-    if summary is None or not PUBLISHED.is_file():
-        return empty, ""
     table = pd.read_csv(PUBLISHED)
     of_set = table["dataset"].str.lower().str.startswith(summary["data"].lower())
-    n = f"These captions are of {summary['captioned']} clips of {summary['data']}"
+    warning = f"These captions are of {summary['captioned']} clips of {summary['data']}"
     if of_set.any():
         table = table[of_set]
-        warning = f"{n}; n and protocol of each published row are in its second column and may differ."
+        warning += "; n and protocol of each published row are in its second column and may differ."
     else:
-        warning = f"{n}: another data set than any published row's, so no number here can be compared with them."
+        warning += ": another data set than any published row's, so no number here can be compared with them."
     wide = table.pivot_table(index=["system", "dataset", "source"], columns="metric", values="value_x100", sort=False)
-    names = [str(name) for name in wide.columns]
-    rows = [
-        [system, data, *(None if math.isnan(value) else value / 100 for value in values), source]
-        for (system, data, source), values in zip(wide.index, wide.to_numpy(), strict=True)
-    ]
-    return {"columns": names, "rows": rows}, warning
+    values = (wide / 100).astype(object).where(wide.notna(), None)
+    rows = values.reset_index()[["system", "dataset", *values.columns, "source"]].to_numpy().tolist()
+    return {"columns": list(values.columns), "rows": rows}, warning
 
 
 def _heard(clip: Clip) -> dict[str, str | None]:
@@ -146,30 +138,35 @@ def _heard(clip: Clip) -> dict[str, str | None]:
         samples = read_audio(str(clip.source), RATE)[: LONGEST * RATE]
     except UnreadableSource:
         return {"audio": None, "picture": None}
-    return {"audio": _uri("audio/ogg", _vorbis(samples)), "picture": _uri("image/png", _spectrogram(samples))}
+    return {"audio": _uri("audio/mpeg", _mp3(samples)), "picture": _uri("image/png", _spectrogram(samples))}
 
 
 def _uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _vorbis(samples: np.ndarray) -> bytes:
-    import soundfile
+def _mp3(samples: np.ndarray) -> bytes:
+    import av
 
+    frame = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1)[None], "fltp", "mono")
+    frame.sample_rate = RATE
     file = io.BytesIO()
-    soundfile.write(file, np.clip(samples, -1, 1), RATE, format="OGG", subtype="VORBIS")
+    with av.open(file, "w", format="mp3") as container:
+        stream = container.add_stream("mp3", rate=RATE, layout="mono")
+        container.mux([*stream.encode(frame), *stream.encode()])
     return file.getvalue()
 
 
 def _spectrogram(samples: np.ndarray) -> bytes:
     """Level over time and frequency, 80 dB from black to bright, up to 8 kHz."""
-    from matplotlib import colormaps
-    from PIL import Image
+    import av
     from scipy.signal import spectrogram
 
     _, _, power = spectrogram(samples, RATE, nperseg=min(512, len(samples)), noverlap=min(256, len(samples) // 2))
     level = 10 * np.log10(power[::-1] + 1e-12)
-    colours = colormaps["magma"](np.clip((level - level.max()) / 80 + 1, 0, 1), bytes=True)
-    file = io.BytesIO()
-    Image.fromarray(colours[..., :3]).resize(PICTURE).save(file, "PNG", optimize=True)
-    return file.getvalue()
+    shade = np.clip((level - level.max()) / 80 + 1, 0, 1)
+    channels = [np.interp(shade, np.linspace(0, 1, len(COLOURS)), channel) for channel in zip(*COLOURS, strict=True)]
+    frame = av.VideoFrame.from_ndarray(np.stack(channels, -1).astype(np.uint8), format="rgb24").reformat(*PICTURE)
+    codec = av.CodecContext.create("png", "w")
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = *PICTURE, "rgb24", 1
+    return b"".join(bytes(packet) for packet in codec.encode(frame))

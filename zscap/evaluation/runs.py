@@ -1,4 +1,7 @@
-"""Runs: captions of a data set and their measures, in a folder that a run which was cut off goes on with."""
+"""Runs: captions of a data set and their measures, in a folder that a run which was cut off goes on with.
+
+Which differences between two runs are real says a paired bootstrap over the clips that both have captioned.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +10,20 @@ import platform
 import time
 from collections.abc import Sequence
 from dataclasses import asdict, replace
+from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studies.provenance import installed_version
-
-from ..caption import Caption
 from ..errors import InvalidData, one_line
-from ..files.output import COLUMNS, Output, write_whole
-from ..preset.load import Preset, about, load
+from ..files.output import Output, write_whole
+from ..preset.load import about, load
 from .datasets import Dataset, read_dataset
+from .intervals import bootstrap_interval
 
 if TYPE_CHECKING:
     import pandas as pd
 
+PACKAGES = ("zscap", "torch", "transformers", "aac-metrics", "pycocoevalcap")
 CAPTIONS, SCORES, SUMMARY = "captions.jsonl", "scores.csv", "summary.json"
 OUTCOME = frozenset(["captioned", "failed", "missing", "measures", "timing"])  # of a summary; the rest made it
 
@@ -53,13 +56,15 @@ def run(
         changes: options that differ from the preset's, by name.
 
     Returns:
-        What summary.json holds: `measures` by name (see `measures.measured`), and all that made them. Only `timing`
-        differs from run to run.
+        What summary.json holds: `measures` by name (see `reference_free.measured`), and all that made them. Only
+        `timing` differs from run to run.
 
     Raises:
         InvalidData, UnknownPreset, InvalidOption, MissingWeights: as `read_dataset` and `load` do.
         UnwritableOutput: the folder holds captions of other settings, or another run is writing there.
     """
+    from tqdm import tqdm
+
     number, _, of = shard.partition("/")
     if not (number.isdecimal() and of.isdecimal()):
         raise InvalidData(f"shard {shard!r}: must be k/n, e.g. 1/4")
@@ -68,47 +73,39 @@ def run(
     chosen = about(preset)
     options = chosen.options.override(**changes)
     settings = {"preset": preset, "options": asdict(options), "device": device, "scoring_dtype": scoring_dtype}
-    out = Path(out)
-    names = [clip.name for clip in dataset.clips]
-    started, made = time.perf_counter(), 0
+    out, names, started = Path(out), [clip.name for clip in dataset.clips], time.perf_counter()
     with Output(out / CAPTIONS, settings, names) as output:
         remaining = set(output.remaining(names))
-        if remaining or report:
+        left = [clip for clip in dataset.clips if clip.name in remaining]
+        if left or report:
             captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
-        if remaining:
-            for name, caption in _captions(captioner, [clip for clip in dataset.clips if clip.name in remaining]):
-                output.write(replace(caption, source=name))
-                made += 1
-    seconds = time.perf_counter() - started
-    facts = {"data": dataset.name, "shard": shard, "clips": len(whole.clips), "data_sha256": whole.checksum()}
-    facts |= settings | _surroundings(chosen)
-    summary = _measure(dataset, facts, out, {"seconds": round(seconds, 3), "captioned": made})
+        stream = captioner.stream(str(clip.source) for clip in left) if left else ()
+        for clip, made in zip(left, tqdm(stream, total=len(left), unit="clip", disable=None), strict=True):
+            output.write(replace(made, source=clip.name))
+    timing = {"seconds": round(time.perf_counter() - started, 3), "captioned": len(left)}
+    files = {role: part.weights for role, part in chosen.parts.items()}
+    facts = settings | {
+        "data": dataset.name,
+        "shard": shard,
+        "clips": len(whole.clips),
+        "data_sha256": whole.checksum(),
+        "versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES},
+        "weights": {role: {name: of.checksum(name) for name in of.names} for role, of in files.items()},
+    }
+    summary = _measure(dataset, facts, out, timing)
     if report:
         from .report import unguided, write_report
 
-        title = f"{preset} on {dataset.name}"
-        without = unguided(captioner, dataset.clips)
+        title, without = f"{preset} on {dataset.name}", unguided(captioner, dataset.clips)
         write_report(report, title, dataset.clips, read_scores(out), summary=summary, without=without)
     return summary
 
 
-def _captions(captioner, clips: Sequence) -> object:
-    from tqdm import tqdm
-
-    stream = captioner.stream(str(clip.source) for clip in clips)
-    yield from zip(
-        (clip.name for clip in clips), tqdm(stream, total=len(clips), unit="clip", disable=None), strict=True
-    )
-
-
-def _surroundings(preset: Preset) -> dict:
-    """Versions, machine, and the checksums that the preset's files are known by."""
-    packages = ("zscap", "torch", "transformers", "aac-metrics", "pycocoevalcap")
-    weights = {
-        role: {name: part.weights.checksum(name) for name in part.weights.names} for role, part in preset.parts.items()
-    }
-    versions = {"python": platform.python_version()} | {package: installed_version(package) for package in packages}
-    return {"versions": versions, "weights": weights}
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path | None = None) -> dict:
@@ -135,22 +132,19 @@ def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path 
     whole = read_dataset(first["data"], folder).first(first["clips"])
     if whole.checksum() != first["data_sha256"]:
         raise InvalidData(f"data {first['data']!r} have changed since the runs of {folders[0]}: run them again")
-    rows = {name: row for each in folders for name, row in _rows(Path(each)).items()}
+    rows = {name: row for each in folders for name, row in _rows(each).items()}
     settings = {name: first[name] for name in ("preset", "options", "device", "scoring_dtype")}
-    with Output(out / CAPTIONS, settings, list(rows)) as output:
-        for name in output.remaining([clip.name for clip in whole.clips if clip.name in rows]):
-            row = rows[name]
-            error = InvalidData(row["error"]) if row.get("error") else None
-            known = {column: row[column] for column in COLUMNS if column in row and column != "error"}
-            output.write(Caption(**known, error=error))
+    with Output(out / CAPTIONS, settings, list(rows)):  # which refuses what is of other settings
+        kept = (json.dumps(rows[clip.name]) + "\n" for clip in whole.clips if clip.name in rows)
+        write_whole(out / CAPTIONS, "".join(kept), "--out")
     timing = {name: sum(summary["timing"][name] for summary in summaries) for name in first["timing"]}
     facts = {name: first[name] for name in first.keys() - OUTCOME}
     return _measure(whole, facts | {"shard": "1/1"}, out, timing)
 
 
-def _rows(folder: Path) -> dict[str, dict]:
+def _rows(folder: str | Path) -> dict[str, dict]:
     """The rows of captions.jsonl by clip; of a clip that was tried again, the last."""
-    with (folder / CAPTIONS).open(encoding="utf-8", errors="surrogateescape") as file:
+    with Path(folder, CAPTIONS).open(encoding="utf-8", errors="surrogateescape") as file:
         return {row["source"]: row for row in map(json.loads, file)}
 
 
@@ -160,18 +154,16 @@ def _measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
     from .reference_free import measured
 
     rows = _rows(out)
-    clips = dataset.clips
-    columns = ("text", "matching", "classifier", "log_likelihood", "error")
-    table = pd.DataFrame([{name: rows[clip.name].get(name) for name in columns} for clip in clips], columns=columns)
-    table.insert(0, "clip", [clip.name for clip in clips])
-    table.insert(1, "sound", [clip.sound for clip in clips])
-    for name in ("matching", "classifier", "log_likelihood"):
-        table[name] = table[name].astype(float)
-    scores, measures = measured(table, clips, facts["preset"])
-    failed = {clip.name: rows[clip.name]["error"] for clip in clips if rows[clip.name].get("error")}
+    numbers = ["matching", "classifier", "log_likelihood"]
+    table = pd.DataFrame(
+        [{"clip": clip.name, "sound": clip.sound} | rows[clip.name] for clip in dataset.clips],
+        columns=["clip", "sound", "text", *numbers, "error"],
+    ).astype(dict.fromkeys(numbers, float))
+    scores, measures = measured(table, dataset.clips, facts["preset"])
+    failed = table[table["text"].isna()]
     summary = dict(sorted(facts.items())) | {
         "captioned": int(table["text"].notna().sum()),
-        "failed": failed,
+        "failed": dict(zip(failed["clip"], failed["error"], strict=True)),
         "missing": dataset.missing,
         "measures": measures,
         "timing": timing,
@@ -212,18 +204,66 @@ def read_scores(folder: str | Path) -> pd.DataFrame:
         raise InvalidData(f"{folder}: holds no scores ({one_line(str(error))}); repeat zscap evaluate") from None
 
 
-def readable(summary: dict) -> list[str]:
+def same_data(first: str | Path, second: str | Path) -> tuple[dict, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The first's summary, and the scores of two runs.
+
+    Raises:
+        InvalidData: a folder holds no run, or they are of different data.
+    """
+    summaries = read_summary(first), read_summary(second)
+    if summaries[0]["data_sha256"] != summaries[1]["data_sha256"]:
+        raise InvalidData(
+            f"{second}: its data, {summaries[1]['data']}, are not those of {first}; compare runs on the same"
+        )
+    return summaries[0], (read_scores(first), read_scores(second))
+
+
+def compare(first: str | Path, second: str | Path) -> pd.DataFrame:
+    """Compare two runs on the same data, measure by measure.
+
+    Each clip's difference is one observation, so clips that are hard for both count for little. A difference is called
+    real if its 95 % bootstrap interval leaves out 0; of twenty measures without any, one is called so by chance.
+
+    Args:
+        first, second: folders of runs.
+
+    Returns:
+        DataFrame, a row for each measure of single captions that both have: `first`, `second` (means over the clips of
+        both), `difference` (second minus first), `low`, `high`, `real` and `n`.
+
+    Raises:
+        InvalidData: a folder holds no run, or they are of different data.
+    """
+    import pandas as pd
+
+    _, scores = same_data(first, second)
+    both = scores[0].index.intersection(scores[1].index)
+    rows = []
+    for name in scores[0].columns:
+        if name not in scores[1] or name in ("sound", "text", "error"):
+            continue
+        pairs = pd.concat([each.loc[both, name].astype(float) for each in scores], axis=1).dropna()
+        if len(pairs) < 2:
+            continue
+        one, other = pairs.to_numpy().T
+        low, high = bootstrap_interval(other - one)
+        row = {"measure": name, "first": one.mean(), "second": other.mean(), "difference": (other - one).mean()}
+        rows.append(row | {"low": low, "high": high, "real": bool(low > 0 or high < 0), "n": len(pairs)})
+    return pd.DataFrame(rows).set_index("measure") if rows else pd.DataFrame(rows)
+
+
+def lines(summary: dict) -> list[str]:
     """A summary in lines: what was measured, n, value and interval; gaps with their reasons."""
-    lines = [f"{summary['preset']} on {summary['data']}: {summary['captioned']} captions"]
+    said = [f"{summary['preset']} on {summary['data']}: {summary['captioned']} captions"]
     if summary["failed"] or summary["missing"]:
-        lines[0] += f", {len(summary['failed'])} failed, {len(summary['missing'])} recordings missing"
+        said[0] += f", {len(summary['failed'])} failed, {len(summary['missing'])} recordings missing"
     for name, measure in summary["measures"].items():
         if "gap" in measure:
-            lines.append(f"  {name:<18} -      {measure['gap']}")
+            said.append(f"  {name:<18} -      {measure['gap']}")
         else:
             ends = "" if measure["low"] is None else f"({measure['low']:.3f} to {measure['high']:.3f})"
-            lines.append(f"  {name:<18} {measure['value']:<8.3f} {ends:<20} n={measure['n']}  {measure['scale']}")
-    return lines
+            said.append(f"  {name:<18} {measure['value']:<8.3f} {ends:<20} n={measure['n']}  {measure['scale']}")
+    return said
 
 
 def left_out(summary: dict) -> list[str]:

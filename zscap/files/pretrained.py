@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import re
-from functools import partial
+import threading
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .packed import bounded, check_finite, read_json, reading
+import torch
+
+from .checks import read_json
+from .packed import MAX_SIZE, check_finite, check_fits, check_sizes, reading
 
 if TYPE_CHECKING:
-    import torch
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
     from ..language_model import LanguageModel
 
 WHOLE = "give a folder with all of its files, or fetch it again"
-PREFIXES = "", "generation_", "preprocessor_", "processor_", "tokenizer_"
-SETTINGS = [f"{prefix}config.json" for prefix in PREFIXES]  # that transformers reads
-MAX_SIZE, MAX_LISTED = 2**24, 10**4  # in them: more than any number of tokens, and of any list's layers
-SIDES = "height width shortest_edge longest_edge size crop_size feature_size n_fft fft_window_size"
-MAX_SIZES = {**dict.fromkeys(SIDES.split(), 2**12), "spec_size": 2**10, "sampling_rate": 2**18}  # of what multiplies
-MAX_FRAMES = 2**15  # of a spectrogram, which has five minutes of them
+SETTINGS = "config.json generation_config.json preprocessor_config.json processor_config.json tokenizer_config.json"
+_LOCK = threading.RLock()  # what transformers shows is a setting of the whole process
 
 
 def read_checkpoint(
@@ -46,37 +44,48 @@ def read_checkpoint(
     import transformers  # late, as are its classes: each takes seconds
     from transformers.utils import cached_file
 
-    whole = partial(reading, f"checkpoint of {model_class}", path, WHOLE)
-    where = {"revision": revision, "local_files_only": True}
-    with whole():
-        folder = Path(cached_file(path, "config.json", **where)).parent
+    with reading(f"checkpoint of {model_class}", path, WHOLE):
+        folder = Path(cached_file(path, "config.json", revision=revision, local_files_only=True)).parent
         check_settings(folder)
-        where["trust_remote_code"] = False
-        with bounded(sum(file.stat().st_size for file in folder.iterdir())):
-            model, info = getattr(transformers, model_class).from_pretrained(
-                path, dtype=dtype, output_loading_info=True, weights_only=True, **where
+        local = {"local_files_only": True, "trust_remote_code": False}
+        kind = getattr(transformers, model_class)
+        config = transformers.AutoConfig.from_pretrained(folder, **local)
+        with torch.device("meta"):
+            built = kind.from_config(config) if hasattr(kind, "from_config") else kind(config)
+        check_fits(built, sum(file.stat().st_size for file in folder.iterdir()))
+        with quiet():
+            model, info = kind.from_pretrained(
+                folder, dtype=dtype, output_loading_info=True, weights_only=True, **local
             )
-        parts = [getattr(transformers, name).from_pretrained(path, **where) for name in part_classes]
         # transformers goes on with random weights, without further layers, and with a tokenizer that knows no word.
-        missing = info["missing_keys"] & dict(model.named_parameters()).keys()  # buffers it makes anew
-        layers = {_numberless(name, model) for name in model.state_dict()}
-        further = {name for name in info["unexpected_keys"] if _numberless(name, model) in layers}
-        for names, what in ((missing, "missing"), (further, "of layers that config.json does not count")):
-            if names:
-                raise ValueError(f"{len(names)} weights are {what}: {min(names)}, ...")
+        if missing := info["missing_keys"] & dict(model.named_parameters()).keys():  # buffers it makes anew
+            raise ValueError(f"{len(missing)} weights are missing: {min(missing)}, ...")
+        prefix = f"{model.base_model_prefix}."
+        if further := _numberless(info["unexpected_keys"], prefix) & _numberless(model.state_dict(), prefix):
+            raise ValueError(f"it has weights of layers that config.json does not count: {min(further)}, ...")
         check_finite(model.state_dict())
-        tokenizers = [part for part in (getattr(part, "tokenizer", part) for part in parts) if _is_tokenizer(part)]
-        for tokenizer in tokenizers:
-            if len(tokenizer) <= len(tokenizer.all_special_tokens):
-                raise ValueError("its tokenizer has no words")
-            length = min(tokenizer.model_max_length, MAX_SIZE)
-            if not isinstance(length, int) or length < 1:
-                raise ValueError(f"its tokenizer has model_max_length={length!r}; must be a whole number above 0")
-    model = model.to(device)
-    if parts == tokenizers:
-        with whole():
-            _read_word(model, *tokenizers)
+        parts = [getattr(transformers, name).from_pretrained(folder, **local) for name in part_classes]
+        for part in parts:
+            tokenizer = getattr(part, "tokenizer", part)
+            if hasattr(tokenizer, "all_special_tokens"):
+                _check_tokenizer(tokenizer)
+        model = model.to(device)
+        if part_classes == ("AutoTokenizer",):  # a word fails where settings of both do not fit each other
+            ids = [*filter(None, [tokenizer.bos_token_id]), *tokenizer("a word").input_ids]
+            with torch.no_grad():
+                check_finite({"its output": model(torch.tensor([ids], device=device))[0]})
     return model, *parts
+
+
+def load_language_model(path: str | Path, **settings) -> LanguageModel:
+    """A causal language model from a folder, or by its hub id from the local cache.
+
+    Args:
+        path, settings: revision, device, dtype: as for `read_checkpoint`, and so are its errors.
+    """
+    from ..language_model import LanguageModel
+
+    return LanguageModel(*read_checkpoint(path, "AutoModelForCausalLM", "AutoTokenizer", **settings))
 
 
 def fetched(path: str | Path) -> Path:
@@ -93,58 +102,47 @@ def fetched(path: str | Path) -> Path:
     return folder
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Lets transformers and the hub's client show no bars and warnings, and puts their settings back."""
+    from huggingface_hub.utils import logging as hub
+    from transformers.utils import logging
+
+    with _LOCK, ExitStack() as afterwards:
+        for each in (hub, logging):
+            afterwards.callback(each.set_verbosity, each.get_verbosity())
+            each.set_verbosity_error()
+        if logging.is_progress_bar_enabled():
+            afterwards.callback(logging.enable_progress_bar)
+            logging.disable_progress_bar()
+        yield
+
+
 def check_settings(folder: Path) -> None:
     """Refuses settings that transformers would be busy with for long, that fill the memory, or that fetch code.
 
     Raises:
         OSError, ValueError: a file of them cannot be read, or names what is refused.
     """
-    for name in SETTINGS:
-        if (folder / name).is_file():
-            _check_settings(read_json(folder / name), name)
+    for file in SETTINGS.split():
+        if (folder / file).is_file():
+            settings = read_json(folder / file)
+            check_sizes(settings, file)
+            for name, value in settings.items():
+                if name.endswith("attn_implementation") and "/" in str(value):
+                    raise ValueError(f"{file} has {name}={value}; must be no code of the hub's")
+                ids = value if isinstance(value, list) else [value]
+                if name.endswith("token_id") and not all(isinstance(each, int | None) for each in ids):
+                    raise ValueError(f"{file} has {name}={value!r}; must be a whole number")
 
 
-def _check_settings(settings: dict, file: str) -> None:
-    for name, value in settings.items():
-        if name.endswith("attn_implementation") and "/" in str(value):
-            raise ValueError(f"{file} has {name}={value}; must be no code of the hub's")
-        for item in value if isinstance(value, list) else [value]:
-            most = MAX_SIZES.get(name, MAX_LISTED if isinstance(value, list) else MAX_SIZE)
-            if name.endswith("token_id") and not isinstance(item, int | None):
-                raise ValueError(f"{file} has {name}={item!r}; must be a whole number")
-            if isinstance(item, dict):
-                _check_settings(item, file)
-            elif isinstance(item, int) and item > most and not re.search("token|max_length|theta", name):  # no sizes
-                raise ValueError(f"{file} has {name}={item}; must be at most {most}")
-    if "feature_size" in settings:
-        seconds = max(settings.get("chunk_length", 30), settings.get("max_length_s", 30))
-        rate, hop = settings.get("sampling_rate", 16_000), settings.get("hop_length", 160)
-        if not (rate >= 1 and max(settings.get("nb_max_samples", 0), seconds * rate) <= MAX_FRAMES * hop):
-            raise ValueError(f"{file} asks for a window of more than {MAX_FRAMES} frames, or of none")
+def _check_tokenizer(tokenizer) -> None:
+    if len(tokenizer) <= len(tokenizer.all_special_tokens):
+        raise ValueError("its tokenizer has no words")
+    length = min(tokenizer.model_max_length, MAX_SIZE)
+    if not isinstance(length, int) or length < 1:
+        raise ValueError(f"its tokenizer has model_max_length={length!r}; must be a whole number above 0")
 
 
-def _numberless(name: str, model: PreTrainedModel) -> str:
-    return re.sub(r"\d+", "#", name.removeprefix(f"{model.base_model_prefix}."))
-
-
-def _is_tokenizer(part: object) -> bool:
-    return hasattr(part, "all_special_tokens")
-
-
-def _read_word(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    """Reads a word, which fails where settings of the model and of its tokenizer do not fit each other."""
-    import torch
-
-    ids = [*filter(None, [tokenizer.bos_token_id]), *tokenizer("a word").input_ids]
-    with torch.no_grad():
-        check_finite({"its output": model(torch.tensor([ids], device=model.device))[0]})
-
-
-def load_language_model(
-    path: str | Path, *, revision: str | None = None, device: str | torch.device = "cpu", dtype: str = "float32"
-) -> LanguageModel:
-    """Read a causal language model of transformers; arguments and errors as of `read_checkpoint`."""
-    from ..language_model import LanguageModel
-
-    parts = "AutoModelForCausalLM", "AutoTokenizer"
-    return LanguageModel(*read_checkpoint(path, *parts, revision=revision, device=device, dtype=dtype))
+def _numberless(names: Iterable[str], prefix: str) -> set[str]:
+    return {re.sub(r"\d+", "#", name.removeprefix(prefix)) for name in names}

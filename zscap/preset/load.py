@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import tomllib
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, InvalidOption, MissingWeights, UnknownPreset, suggestion
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
-from .weights import PLACES, Part
+from .downloads import DATASETS, MANUAL
+from .weights import DOWNLOADS, PLACES, Part, Weights
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,11 +29,13 @@ OPTIONS: dict[str, type[DecodingOptions]] = {
     "proximal": ProximalOptions,
     "magic": MagicOptions,
 }
-NAMED = ("network", "place", "dtype", "folder", "entry", "revision", "command", "license", "wheel", "member", "sha256")
-KINDS = dict.fromkeys(NAMED, str)
-KINDS |= {"files": dict | list, "settings": dict, "gigabytes": int | float}  # what a network's entries are
-TAKEN = ("audio", "image", "video")
-ROLES = ("encoder", "texts", "matcher", "classifier", "language_model")  # in the order in which they are loaded
+TAKEN = "audio", "image", "video"
+ROLES = "encoder", "texts", "matcher", "classifier", "language_model"  # in the order in which they are loaded
+KINDS = {  # what entries are; all others are strings
+    **dict.fromkeys(ROLES, dict | str),
+    **{"takes": list, "options": dict, "settings": dict, "files": dict | list, "gigabytes": int | float},
+}
+_log = logging.getLogger(__name__)
 
 
 def load(
@@ -56,7 +60,8 @@ def load(
 
     Raises:
         UnknownPreset: no such name.
-        InvalidOption: an unknown option, an impossible value, or a device that this machine does not have.
+        InvalidOption: an unknown option, an impossible value, or a device that this machine does not have, or that has
+            too little memory.
         MissingWeights: weights are absent or damaged; the message says how to get them.
 
     Examples:
@@ -68,41 +73,36 @@ def load(
         Traceback (most recent call last):
         zscap.errors.InvalidOption: unknown option 'beam_sise' of SteeringOptions: did you mean 'beam_size'?
     """
-    if isinstance(language_model, (str, Path)):
-        raise InvalidOption(
-            f"language_model={str(language_model)!r}: must be a language model, not its name: "
-            "zscap.LanguageModel(model, tokenizer)"
-        )
+    if isinstance(language_model, str | Path):
+        raise InvalidOption(f"language_model={str(language_model)!r}: give zscap.LanguageModel(model, tokenizer)")
     chosen = about(preset)
     options = chosen.options.override(**changes)
-    if language_model is not None and not any(part.settings.get("tokens") for part in chosen.parts.values()):
-        chosen = replace(chosen, parts={role: part for role, part in chosen.parts.items() if role != "language_model"})
-    problems = chosen.problems()
-    if problems:
+    roles = [role for role in chosen.parts if language_model is None or role != "language_model"]
+    tokens = [part.settings["tokens"] for part in chosen.parts.values() if "tokens" in part.settings]
+    if problems := chosen.problems([*roles, *tokens]):
         raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
-    from .networks import put_together
+    from ..decoding import Captioner
+    from .networks import read_networks
 
-    return put_together(chosen.parts, options, device, scoring_dtype, batch_size, language_model)
+    networks = {"language_model": language_model} | read_networks(chosen.parts, roles, device, scoring_dtype)
+    return Captioner(**networks, options=options, batch_size=batch_size)
 
 
 def presets() -> pd.DataFrame:
     """The presets: what each takes, whether this machine has all it needs, and what is missing where it does not."""
     import pandas as pd
 
-    rows = []
-    for name, preset in _presets().items():
+    rows = {}
+    for name, preset in all_presets().items():
         problems = preset.problems()
-        rows.append(
-            {
-                "preset": name,
-                "ready": not problems,
-                "takes": " or ".join(preset.takes),
-                "description": preset.description,
-                "license": preset.license,
-                "missing": "; ".join(problems),
-            }
-        )
-    return pd.DataFrame(rows).set_index("preset")
+        rows[name] = {
+            "ready": not problems,
+            "takes": " or ".join(preset.takes),
+            "description": preset.description,
+            "license": preset.license,
+            "missing": "; ".join(problems),
+        }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("preset")
 
 
 def about(preset: str) -> Preset:
@@ -112,39 +112,42 @@ def about(preset: str) -> Preset:
         UnknownPreset: no such name.
         InvalidData: the user's file is not what it should be.
     """
-    known = _presets()
+    known = all_presets()
     if preset not in known:
         raise UnknownPreset(f"unknown preset {preset!r}: {suggestion(preset, known)}")
     return known[preset]
 
 
-def fetch(preset: str, *, check: bool = False, say: Callable[[str], object] = print) -> None:
-    """Downloads what a preset needs and this machine lacks, at the pinned revision.
+def fetch(name: str, *, check: bool = False) -> None:
+    """Downloads what a preset needs, or a data set, and this machine lacks; what is done is logged.
 
     Args:
+        name: of a preset, at its pinned revisions; or one of `downloads.DATASETS`, into the data folder.
         check: reads every file whole and compares its checksum, so that what is damaged is replaced as well.
-        say: is told what is downloaded and what was checked.
 
     Raises:
         UnknownPreset: no such name.
+        InvalidData: a data set that the user must get; the message says how.
         MissingWeights: a server cannot be reached, or sends something else; or, where files are to be checked, those
             that cannot be downloaded are absent or damaged.
     """
-    chosen = about(preset)
-    networks = [part.weights for part in chosen.parts.values()]
-    damaged = [(weights, names) for weights in networks if weights.downloadable and (names := weights.damaged(check))]
-    say("\n".join(weights.lacking(names) for weights, names in damaged) or f"{preset}: nothing to download")
-    for weights, _ in damaged:
-        weights.fetch()
+    if name in MANUAL:
+        raise InvalidData(f"{name}: zscap can't download it. {MANUAL[name]}")
+    lists = [DATASETS[name]] if name in DATASETS else [part.weights for part in about(name).parts.values()]
+    ready = True
+    for weights in lists:
+        if weights.place in DOWNLOADS and (damaged := weights.damaged(check)):
+            ready = False
+            _log.info(weights.lacking(damaged))
+            weights.fetch()
+    if ready:
+        _log.info(f"{name}: nothing to download")
     if check:
-        checksums = {weights.root / name: weights.checksum(name) for weights in networks for name in weights.names}
-        unknown = list(checksums.values()).count(None)
-        say(
-            f"{preset}: {len(checksums)} files checked, {unknown} of them with no checksum to compare; "
-            f"{sum(len(names) for _, names in damaged)} downloaded"
-        )
-        if problems := chosen.problems():
-            raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
+        if problems := [problem for weights in lists if (problem := weights.problem(name))]:
+            raise MissingWeights(f"preset {name!r} lacks {'; '.join(problems)}")
+        files = {weights.root / file: weights.checksum(file) for weights in lists for file in weights.names}
+        unknown = list(files.values()).count(None)
+        _log.info(f"{name}: {len(files)} files checked, {unknown} of them with no checksum to compare")
 
 
 @dataclass(frozen=True)
@@ -163,50 +166,63 @@ class Preset:
     options: DecodingOptions
     parts: dict[str, Part]
 
-    def problems(self) -> list[str]:
-        """What keeps the preset from being loaded; every file that ships is read, to check it."""
-        problems = (part.weights.problem(self.name) for part in self.parts.values())
+    def problems(self, roles: Collection[str] = ROLES) -> list[str]:
+        """What keeps networks from being loaded, by default all; every file that ships is read, to check it."""
+        problems = [part.weights.problem(self.name) for role, part in self.parts.items() if role in roles]
         return [problem for problem in problems if problem is not None]
 
 
-def _presets() -> dict[str, Preset]:
-    """zscap's own presets, and those of the file that $ZSCAP_PRESETS names."""
+def all_presets() -> dict[str, Preset]:
+    """zscap's own presets, and those of the file that $ZSCAP_PRESETS names.
+
+    Raises:
+        InvalidData: the user's file is not what it should be.
+    """
     table = tomllib.loads(PRESETS.read_text(encoding="utf-8"))
-    own = os.environ.get("ZSCAP_PRESETS")
-    if own:
+    if own := os.environ.get("ZSCAP_PRESETS"):
         try:
             if not os.path.isfile(own):
                 raise OSError("no such regular file")
             table |= tomllib.loads(Path(own).read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise InvalidData(f"ZSCAP_PRESETS={own}: not a readable toml file ({error}); mend or unset it") from None
-    return {name: _read(name, entry, table) for name, entry in table.items()}
+    return {name: read_preset(name, entry, table) for name, entry in table.items()}
 
 
-def _check_types(entry: dict, kinds: dict[str, type]) -> None:
-    for name, value in entry.items():
-        if not isinstance(value, kinds.get(name, object)):
-            raise TypeError(f"{name}={value!r}: must be a {kinds[name]}")
+def read_preset(name: str, entry: dict, table: dict) -> Preset:
+    """An entry of `table`, where a preset's name in the place of a network stands for that preset's.
 
-
-def _read(name: str, entry: dict, table: dict) -> Preset:
-    parts = {}
+    Raises:
+        InvalidData: it is not what it should be.
+    """
     try:
-        _check_types(entry, {"description": str, "takes": list, "license": str, "guidance": str, "options": dict})
+        _check_types(entry)
         if not all(kind in TAKEN for kind in entry["takes"]):
             raise TypeError(f"takes={entry['takes']}: must be of {', '.join(TAKEN)}")
+        parts = {}
         for role in ROLES:
             made = entry.get(role)
-            if isinstance(made, str):  # the same as another preset's
-                made = table[made][role]
+            made = table[made][role] if isinstance(made, str) else made
             if made is not None:
-                _check_types(made, KINDS)
-                own = {"dtype": "float32", "settings": {}} | made
-                weights = {key: own[key] for key in own.keys() - {"network", "place", "dtype", "settings"}}
-                place = PLACES[own["place"]](**weights)
-                parts[role] = Part(own["network"], place, own["dtype"], own["settings"])
-        options = OPTIONS[entry["guidance"]](**entry.get("options", {}))
+                parts[role] = _read_part(made)
+        options = OPTIONS[entry["guidance"]](**entry.get("options", {})).settled()
         return Preset(name, entry["description"], entry["takes"], entry["license"], options, parts)
     except (LookupError, TypeError, AttributeError) as error:
         reason = f"no {error}" if isinstance(error, LookupError) else str(error)
         raise InvalidData(f"preset {name!r}: {reason}; see {PRESETS} for examples") from None
+
+
+def _read_part(made: dict) -> Part:
+    _check_types(made)
+    own = {"dtype": "float32", "settings": {}} | made
+    network, dtype, settings = own.pop("network"), own.pop("dtype"), own.pop("settings")
+    if own["place"] not in PLACES:
+        raise TypeError(f"place={own['place']!r}: must be one of {', '.join(PLACES)}")
+    return Part(network, Weights(**own), dtype, settings)
+
+
+def _check_types(entry: dict) -> None:
+    for name, value in entry.items():
+        kind = KINDS.get(name, str)
+        if not isinstance(value, kind):
+            raise TypeError(f"{name}={value!r}: must be a {kind}")

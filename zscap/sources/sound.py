@@ -1,22 +1,25 @@
-"""Recordings read: one channel of sound, of a sound file, of a video's track, or of an array."""
+"""Recordings read: one channel of sound, of a sound file, of a video's track, or of an array.
+
+FFmpeg decodes every file, by PyAV; soxr resamples.
+"""
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Iterator
-from contextlib import closing, suppress
-from itertools import chain
+from contextlib import suppress
+from itertools import count, groupby, pairwise
+from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+import av
 import numpy as np
+import soxr
+from av.stream import Disposition
 
 from ..errors import UnreadableSource
 from ..roles import Source, source_name
-from .common import are_frames, check_file, open_media, reading_source, silent
-
-if TYPE_CHECKING:
-    import av
+from .media import are_frames, first_bytes, open_media, reading_source
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0
@@ -24,10 +27,7 @@ MAX_VALUES = 2**28  # of all channels together: ten minutes of eight at 48 kHz
 MAX_PEAK = 2.0**31  # what 32-bit integers reach; the spectra of far more overflow
 SILENCE = 1e-4  # peak of full scale 1, -80 dB: below the dither of a 14-bit recorder
 CANCELLED = 0.01  # of the loudest channel's peak: what coding leaves of channels that cancel each other
-BLOCK = 2**16  # frames that are read at a time
-
-# How the files begin that libsndfile reads. FFmpeg reads all others: libsndfile's mp3 decoder writes to stderr.
-LIBSNDFILE = (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"FORM", b".snd")
+BLOCK = 2**16  # samples of an array that are read at a time
 
 
 def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndarray:
@@ -35,7 +35,8 @@ def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndar
 
     Args:
         source: a path to a sound file or a video with sound, or `(samples, rate)` with samples of shape (n,) or
-            (n, channels), floats of full scale 1 or 16- or 32-bit integers.
+            (n, channels), floats of full scale 1 or 16- or 32-bit integers. Of a file's tracks the default one is
+            heard, or if that is silent the first that is not.
         rate: sampling rate of the result, Hz.
         channel: which one; None averages them. Where that is silent and another channel is not, as of stereo in
             antiphase, the loudest channel.
@@ -49,137 +50,118 @@ def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndar
     """
     name = source_name(source)
     with reading_source(name, "audio", "wav, flac, ogg, mp3, m4a or mp4"):
-        chosen, peaks, source_rate = _mixed(source, channel, name)
-        _check_duration(len(chosen) / source_rate, name)
-        if peaks.max() < SILENCE:
-            raise UnreadableSource(
-                f"{name}: is silent (peak under {SILENCE:g} of full scale); give a recording with sound"
-            )
-        if np.abs(chosen).max() < max(SILENCE, CANCELLED * peaks.max()):
-            chosen, _, _ = _mixed(source, int(peaks.argmax()), name)
-        if source_rate == rate:
-            return chosen
-        import soxr  # late, as soundfile: pictures do without
-
-        return soxr.resample(chosen, source_rate, rate)
-
-
-def has_sound(path: str | Path) -> bool:
-    """Whether a media file has a track of sound; of one that cannot be opened, its reader will say why."""
-    with suppress(Exception), open_media(path) as container:
-        return bool(container.streams.audio)
-    return True
+        for track in count():
+            pieces, peaks = _mixed(source, track, channel, name)
+            if peaks.max() >= SILENCE:
+                break
+            if not pieces:  # no more tracks
+                reason = f"is silent, it holds no samples over {SILENCE:g} of full scale"
+                raise UnreadableSource(f"{name}: {reason}; give a recording with sound")
+        seconds = sum(len(samples) / of for samples, of in pieces)
+        if seconds < MIN_SECONDS:
+            raise UnreadableSource(f"{name}: {seconds:.3f} s is too short; give at least {MIN_SECONDS} s of sound")
+        if max(np.abs(samples).max() for samples, _ in pieces) < max(SILENCE, CANCELLED * peaks.max()):
+            pieces, _ = _mixed(source, track, int(peaks.argmax()), name)
+        return np.concatenate([soxr.resample(samples, of, rate) for samples, of in pieces])
 
 
-def _mixed(source: Source, channel: int | None, name: str) -> tuple[np.ndarray, np.ndarray, int]:
-    """One channel or the mean of all, (n,), each channel's peak, (channels,), and the sampling rate."""
-    parts, peaks, rate = [np.empty(0, np.float32)], np.zeros(1), 1
-    with closing(_blocks(source, name)) as blocks:  # an error would keep the file open
-        for block, rate in blocks:  # noqa: B007
-            if not np.isfinite(block).all():
-                raise UnreadableSource(f"{name}: holds NaN or infinite samples; every sample must be a finite number")
-            peaks = np.maximum(peaks, np.abs(block).max(axis=0, initial=0))
-            if peaks.max() > MAX_PEAK:
-                raise UnreadableSource(
-                    f"{name}: holds samples of {peaks.max():.0e}, and full scale is 1; scale them down"
-                )
-            mixed = block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel].astype(np.float32)
-            parts.append(mixed)
-    return np.concatenate(parts), peaks, rate
+def _mixed(source: Source, track: int, channel: int | None, name: str) -> tuple[list, np.ndarray]:
+    """One channel or the mean of all, as pieces of one rate each, (n,) with their rate; each channel's peak."""
+    pieces, peaks, seconds, values = [], np.zeros(1), 0.0, 0
+    for rate, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
+        mixed = []
+        for block, _ in blocks:
+            seconds += len(block) / rate
+            values += len(block) * max(block.shape[1], 2)  # at least one is kept, half a gigabyte
+            if seconds > MAX_SECONDS + 1 or values > MAX_VALUES:  # some coders add a little
+                raise UnreadableSource(f"{name}: is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s")
+            peaks = np.maximum(peaks, np.abs(block).max(axis=0))
+            if not peaks.max() <= MAX_PEAK:
+                raise UnreadableSource(f"{name}: holds NaN, infinite or huge samples; scale them to at most 1")
+            mono = block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel]
+            mixed.append(mono.astype(np.float32))
+        pieces.append((np.concatenate(mixed), rate))
+    return pieces, peaks
 
 
-def _blocks(source: Source, name: str) -> Iterator[tuple[np.ndarray, int]]:
+def _blocks(source: Source, track: int, name: str) -> Iterator[tuple[np.ndarray, int]]:
     """Samples, (n, channels), with their rate, from start to end: of a long file, never all of them at once."""
     if isinstance(source, tuple) and not are_frames(source):
-        samples, rate, scale = _given(source, name)
-        for start in range(0, len(samples), BLOCK):
-            yield samples[start : start + BLOCK] * scale, rate
+        samples, rate = _given(source, name)
+        for start in range(0, len(samples) if track == 0 else 0, BLOCK):
+            yield _scaled(samples[start : start + BLOCK]), rate
         return
-    check_file(source, name, "sound")
-    with open(source, "rb") as file:
-        start = file.read(4)
-    yield from (_sound_file if start in LIBSNDFILE else _track)(source, name)
+    start = first_bytes(source)[:4]
+    for link in _links(source) if start == b"OggS" else [(0, 0)]:
+        with open_media(source, *link) as container:
+            if not container.streams.audio:
+                raise UnreadableSource(f"{name}: holds no sound; give a recording, or a video with sound")
+            yield from _decoded(container, track, start == b"RIFX")
 
 
-def _sound_file(path: str | Path, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    import soundfile
-
-    try:
-        with silent():
-            file = soundfile.SoundFile(os.fsencode(path))  # soundfile itself encodes no name that is no UTF-8
-    except soundfile.LibsndfileError:  # wav and aiff may hold what only FFmpeg decodes
-        file = None
-    if file is None or file.subtype.startswith("MPEG"):
-        yield from _track(path, name)
-        return
-    with file:
-        _check_size(file.frames, file.channels, file.samplerate, name)
-        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
-            yield block, file.samplerate
-
-
-def _track(path: str | Path, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    """The first track of sound that FFmpeg finds in a file."""
-    import av
-
-    with open_media(path) as container:
-        if not container.streams.audio:
-            raise UnreadableSource(f"{name}: holds no sound; give a recording, or a video with sound")
-        if container.duration:
-            _check_duration(container.duration / av.time_base, name)
-        resampler, count = av.AudioResampler(format="fltp"), 0
-        for frame in chain(_decoded(container), [None]):  # None: what the resampler still holds
-            for block in resampler.resample(frame):
-                yield block.to_ndarray().T, block.sample_rate
-                count += block.samples
-                _check_size(count, 1, block.sample_rate, name)  # a file need not say how long it is
-
-
-def _decoded(container: av.container.InputContainer) -> Iterator[av.AudioFrame]:
-    """Without what is damaged, as any player has it."""
-    import av
-
-    for packet in container.demux(audio=0):
-        with suppress(av.error.InvalidDataError):
-            yield from packet.decode()
-
-
-def _given(source: tuple, name: str) -> tuple[np.ndarray, int, float]:
-    """Samples, (n, channels), their rate, and what makes their full scale 1."""
-    try:
+def _given(source: tuple, name: str) -> tuple[np.ndarray, int]:
+    """Samples, (n, channels), of floats or 16- or 32-bit integers, and their rate."""
+    with suppress(TypeError, ValueError, IndexError, OverflowError):
         samples, rate = np.asarray(source[0]), int(source[1])
-        if len(source) != 2 or samples.dtype.kind not in "iuf" or rate != source[1] or not 0 < rate < 2**31:
-            raise ValueError
-    except (TypeError, ValueError, IndexError, OverflowError):
-        raise UnreadableSource(
-            f"{name}: not a source; give (samples, rate): numbers and their sampling rate in Hz"
-        ) from None
-    if samples.ndim not in (1, 2) or (samples.ndim == 2 and not 0 < samples.shape[1] <= samples.shape[0]):
-        raise UnreadableSource(f"{name}: samples must have shape (n,) or (n, channels); transpose them")
-    samples = samples[:, None] if samples.ndim == 1 else samples
-    _check_size(*samples.shape, rate, name)
+        samples = samples[:, None] if samples.ndim == 1 else samples
+        length, channels = samples.shape
+        known = samples.dtype.kind == "f" or samples.dtype in (np.int16, np.int32)
+        if known and 0 < channels <= max(length, 1) and len(source) == 2 and rate == source[1] and rate > 0:
+            return samples, rate
+    fix = "samples of shape (n,) or (n, channels), floats of full scale 1, int16 or int32, and a rate in whole Hz"
+    raise UnreadableSource(f"{name}: not a source of sound; give {fix}")
+
+
+def _scaled(samples: np.ndarray) -> np.ndarray:
+    """Floats of full scale 1."""
     if samples.dtype.kind == "f":
-        return samples, rate, 1.0
-    if samples.dtype not in (np.int16, np.int32):
-        raise UnreadableSource(f"{name}: {samples.dtype} samples; give floats of full scale 1, int16 or int32")
-    return samples, rate, -1.0 / np.iinfo(samples.dtype).min
+        return samples
+    return samples.astype(np.float32) * np.float32(-1 / np.iinfo(samples.dtype).min)
 
 
-def _check_size(frames: int, channels: int, rate: int, name: str) -> None:
-    if frames / rate > MAX_SECONDS + 1:  # some coders add a little
-        _check_duration(frames / rate, name)
-    if frames * max(channels, 2) > MAX_VALUES:  # at least one is kept, half a gigabyte
-        raise UnreadableSource(
-            f"{name}: {frames} samples of {channels} channels at {rate} Hz are too many; resample or cut it"
-        )
+def _links(path: str | Path) -> list[tuple[int, int]]:
+    """Where the links of a chained Ogg file, as of a radio's stream, start and end; 0 is the end of the last.
+
+    FFmpeg alone goes on only to links of the same rate and number of channels.
+    """
+    with open(path, "rb") as file:
+        first_pages = [page.start() for page in re.finditer(rb"OggS\x00\x02\x00{8}", file.read(2**28))]
+    # Such a page has less than 300 bytes: what follows it at once is one more stream of the same link.
+    starts = [second for first, second in pairwise(first_pages) if second - first > 300]
+    return list(zip([0, *starts], [*starts, 0], strict=True))
 
 
-def _check_duration(seconds: float, name: str) -> None:
-    if seconds == 0:
-        raise UnreadableSource(f"{name}: holds no samples; give at least {MIN_SECONDS} s of sound")
-    if seconds < MIN_SECONDS:
-        raise UnreadableSource(f"{name}: {seconds:.3f} s is too short; give at least {MIN_SECONDS} s of sound")
-    if seconds > MAX_SECONDS:
-        raise UnreadableSource(
-            f"{name}: {seconds:.0f} s is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s"
-        )
+def _decoded(container: av.container.InputContainer, track: int, swapped: bool) -> Iterator[tuple[np.ndarray, int]]:
+    """Samples of one track, the default one first, with their rate, without what is damaged, as any player has it."""
+    streams = [stream for stream in container.streams.audio if stream.codec_context is not None]
+    streams.sort(key=lambda stream: Disposition.default not in stream.disposition)
+    for stream in streams[track : track + 1]:
+        decoder = _decoder(stream, swapped)
+        is_vorbis = container.format.name == "ogg" and decoder.name == "vorbis"
+        left = stream.duration if is_vorbis and stream.duration else np.inf
+        for packet in container.demux(stream):
+            if is_vorbis and packet.size:  # alone: FFmpeg would cut off short files a block too much or too little
+                packet = av.Packet(bytes(packet))
+            with suppress(av.error.InvalidDataError):
+                for frame in decoder.decode(packet):
+                    samples = _samples(frame)[: min(left, frame.samples)]
+                    left -= len(samples)
+                    if len(samples):
+                        yield samples, frame.sample_rate
+
+
+def _decoder(stream: av.AudioStream, swapped: bool) -> av.AudioCodecContext:
+    """What FFmpeg chooses, but for AMR, where its own decoder refuses silence, and wav of swapped bytes (RIFX)."""
+    name = stream.codec_context.name
+    name = name.replace("le", "be") if swapped else f"libopencore_{name}"
+    if name not in av.codecs_available:
+        return stream.codec_context
+    decoder = av.CodecContext.create(name, "r")
+    decoder.sample_rate, decoder.layout = stream.rate, stream.layout
+    return decoder
+
+
+def _samples(frame: av.AudioFrame) -> np.ndarray:
+    samples = frame.to_ndarray()  # (channels, n), or if packed (1, n * channels)
+    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    return (samples - 128.0) / 128 if samples.dtype == np.uint8 else _scaled(samples)

@@ -9,18 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from warnings import catch_warnings, simplefilter
 
+import av
 import numpy as np
-from PIL import Image, ImageOps
 
 from ..errors import UnreadableSource
-from ..roles import Source, source_name
-from .common import are_frames, check_file, is_video_file, open_media, reading_source, silent
+from ..roles import Source, is_image, source_name
+from .media import are_frames, first_bytes, is_video_file, open_media, reading_source
 
 if TYPE_CHECKING:
-    import av
+    from PIL import Image
 
 MAX_ASPECT = 100  # of an image: made as high as a network wants it, a line of pixels would fill the memory
-MAX_PIXELS = 9 * 10**7  # of an image, as Pillow advises; unpacking a webp of so many takes 1.8 GB
 MAX_FRAME_PIXELS = 2**24  # of a video's frame, twice 4K; ten of them take half a gigabyte
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow would hand PostScript to Ghostscript
 
@@ -32,23 +31,22 @@ def read_image(source: str | Path | Image.Image) -> Image.Image:
         UnreadableSource: no such file, not an image, cut off, or too large or too elongated to be made smaller.
     """
     name = source_name(source)
-    if not isinstance(source, Image.Image):
-        check_file(source, name, "an image")
     with reading_source(name, "an image", "a whole png, jpeg or webp"), catch_warnings():
-        simplefilter("ignore")  # of sizes, which are checked here, and of what Pillow finds in damaged files
-        given = nullcontext(source) if isinstance(source, Image.Image) else Image.open(source, formats=FORMATS)
+        from PIL import Image, ImageOps  # late: sound does without
+
+        if not is_image(source):
+            first_bytes(source)  # a pipe or a device would not end
+        simplefilter("ignore")  # what Pillow finds in damaged files
+        simplefilter("error", Image.DecompressionBombWarning)
+        given = nullcontext(source) if is_image(source) else Image.open(source, formats=FORMATS)
         with given as image:
-            if image.width * image.height > MAX_PIXELS:
-                size = f"{image.width} x {image.height}"
-                raise UnreadableSource(
-                    f"{name}: {size} pixels; make it smaller, at most {MAX_PIXELS / 1e6:.0f} million"
-                )
-            with silent() if image.format == "TIFF" else nullcontext():  # libtiff's own lines
-                upright = _in_colour(ImageOps.exif_transpose(image))
-    if max(upright.size) >= MAX_ASPECT * min(upright.size):
-        size = f"{upright.width} x {upright.height}"
-        raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")
-    return upright
+            upright = ImageOps.exif_transpose(image)
+            if upright.mode.startswith("I;16"):  # Pillow would make all but the darkest 256 of 65,536 shades white
+                upright = Image.fromarray((np.asarray(upright) // 256).astype(np.uint8))
+        if max(upright.size) >= MAX_ASPECT * min(upright.size):
+            size = f"{upright.width} x {upright.height}"
+            raise UnreadableSource(f"{name}: {size} pixels; give an image less than {MAX_ASPECT} times as long as wide")
+        return upright.convert("RGB")
 
 
 def read_video(path: str | Path, frames: int) -> list[Image.Image]:
@@ -67,13 +65,10 @@ def read_video(path: str | Path, frames: int) -> list[Image.Image]:
         UnreadableSource: no such file, not a video, without frames, or cut off.
     """
     name = source_name(path)
-    check_file(path, name, "a video")
     with reading_source(name, "a video", "a whole mp4, webm, mkv, mov or avi"), open_media(path) as container:
-        if not container.streams.video:
-            raise UnreadableSource(f"{name}: holds no video; give a file with moving pictures")
-        times, keys = _frame_times(container)
+        times, keys = _frame_times(container) if container.streams.video else ([], [])
         if not times:
-            raise UnreadableSource(f"{name}: holds no frames; give a whole video")
+            raise UnreadableSource(f"{name}: holds no frames; give a whole file with moving pictures")
         wanted = [times[index] for index in _evenly(len(times), frames)]
         images = list(_frames_at(container, wanted, keys))
     if len(images) < len(wanted):
@@ -98,12 +93,6 @@ def read_frames(source: Source, frames: int) -> list[Image.Image]:
     return [read_image(source)]
 
 
-def _in_colour(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would make all but the darkest 256 of 65,536 shades white
-        image = Image.fromarray((np.asarray(image) // 256).astype(np.uint8))
-    return image.convert("RGB")
-
-
 def _evenly(there: int, wanted: int) -> list[int]:
     """Indices of so many of the things that are there, from the first to the last."""
     return np.linspace(0, there - 1, min(there, wanted)).round().astype(int).tolist()
@@ -111,17 +100,20 @@ def _evenly(there: int, wanted: int) -> list[int]:
 
 def _frame_times(container: av.container.InputContainer) -> tuple[list[int], list[int]]:
     """When each frame is shown, and which of these are key frames, without decoding any."""
-    shown = [(_time(packet), packet.is_keyframe) for packet in container.demux(video=0) if _is_shown(packet)]
-    keys = sorted(time for time, is_key in shown if is_key)
+    # The last packet is empty; cut material is to be discarded.
+    packets = (packet for packet in container.demux(video=0) if packet.size > 0 and not packet.is_discard)
+    shown = sorted((_time(packet), packet.is_keyframe) for packet in packets if _time(packet) is not None)
+    keys = [time for time, is_key in shown if is_key]
     # What comes before the first key frame cannot be decoded.
-    return sorted(time for time, _ in shown if keys and time >= keys[0]), keys
+    return [time for time, _ in shown if keys and time >= keys[0]], keys
 
 
 def _frames_at(container: av.container.InputContainer, wanted: list[int], keys: list[int]) -> Iterator[Image.Image]:
     """The frames shown at the wanted times, which rise; fewer where the file ends before."""
     stream = container.streams.video[0]
+    if stream.width * stream.height > MAX_FRAME_PIXELS:
+        raise ValueError(f"{stream.width} x {stream.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million")
     stream.thread_type = "AUTO"
-    _check_size(stream)
     frame = None
     for time in wanted:
         key = keys[bisect_right(keys, time) - 1]
@@ -132,19 +124,8 @@ def _frames_at(container: av.container.InputContainer, wanted: list[int], keys: 
             frame = next(decoder, None)
             if frame is None:
                 return
-        _check_size(frame)
         yield frame.to_image().rotate(frame.rotation, expand=True)
 
 
-def _check_size(seen: av.VideoStream | av.VideoFrame) -> None:
-    if seen.width * seen.height > MAX_FRAME_PIXELS:
-        raise ValueError(f"{seen.width} x {seen.height} pixels; at most {MAX_FRAME_PIXELS / 1e6:.0f} million")
-
-
-def _is_shown(packet: av.Packet) -> bool:
-    # The last packet is empty; cut material is to be discarded.
-    return packet.size > 0 and not packet.is_discard and _time(packet) is not None
-
-
-def _time(timed: av.Packet | av.VideoFrame) -> int:
+def _time(timed: av.Packet | av.VideoFrame) -> int | None:
     return timed.dts if timed.pts is None else timed.pts  # avi files have no pts
