@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InvalidData, MissingWeights
-from ..files.packed import read_json
+from ..files.checks import read_json
 from ..files.pretrained import read_checkpoint
 
 if TYPE_CHECKING:
