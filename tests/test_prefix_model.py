@@ -87,7 +87,7 @@ def plainly_steered(language_model, classifier, source, ids, options, words):
     before = shifted().detach()
     for _ in range(options.num_iterations):
         log_p = shifted()
-        top = log_p.where(words, -torch.inf).topk(options.num_candidates).indices
+        top = log_p.topk(options.num_candidates).indices
         scores = classifier.probability([text + language_model.pieces[token] for token in top.tolist()]).double()
         target = (scores / options.temperature).softmax(-1)
         kl = (log_p.exp() * (log_p - before)).sum()

@@ -107,9 +107,8 @@ class EmbeddedMatcher(TowerTexts, ByParts):
         language_model = Path(folder) / "language_model"
         with reading("tokenizer", language_model / "tokenizer.json", "put the language model's there"):
             tokenizer = read_tokenizer(language_model, both["tower"])
-            matcher = cls(both["tower"].to(dtype), both["encoder"], tokenizer)
+            matcher = cls(both["tower"].to(device, dtype), both["encoder"], tokenizer)
             check_finite({"a text": matcher.embed(["a word", ""])})
-        matcher.tower.to(device)
         return matcher
 
     def encode_parts(self, source: Source) -> Tensor:

@@ -186,8 +186,7 @@ class ImageBind(ByParts):
         for kind, tower in towers.items():
             with reading(f"{kind} tower of ImageBind", path, FIX):
                 tower.load_state_dict(tensors_of(kind, tensors), assign=True)
-                check_finite(tower.to(dtype).state_dict())
-            tower.to(device)
+                check_finite(tower.to(device, dtype).state_dict())
         with reading("file of byte pair merges", path.parent / MERGES_FILE, FIX):
             tokenizer = read_merges(path.parent / MERGES_FILE, towers["text"])
         return cls(towers["text"], tokenizer, towers["audio"])

@@ -145,9 +145,10 @@ class SmallMatcher(TowerTexts, ByParts):
         with reading("language model", tokens, "run `zscap fetch small`"):
             tower = parts["tower"]
             tower.tokens = nn.Embedding.from_pretrained(token_table(tokens))
-            matcher = cls(tower.to(dtype), parts["encoder"], read_tokenizer(tokens, tower), parts["mean"].weight[0])
+            matcher = cls(
+                tower.to(device, dtype), parts["encoder"], read_tokenizer(tokens, tower), parts["mean"].weight[0]
+            )
             check_finite({"a text": matcher.embed(["a word", ""])})
-        tower.to(device)
         if texts is not None:
             matcher.embed = texts.encode_text
         return matcher
