@@ -97,7 +97,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@echo "Setting up .venv (a minute or two, about 2 GB) ..."
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt \
-		--editable ".[docs,evaluation,notebooks,small,sweep,test,training,vision]"
+		--editable ".[docs,evaluation,notebooks,small,sweep,test,vision]"
 	@touch $@
 
 clean:

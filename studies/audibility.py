@@ -5,13 +5,25 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from zscap.classifiers.texts import COLUMNS, labelled_texts
+from studies.texts import COLUMNS, labelled_texts
 from zscap.errors import InvalidData
-from zscap.evaluation.corpora import CORPORA, clean_sentence, read_corpora, usable
+from zscap.evaluation import corpora
+from zscap.evaluation.corpora import clean_sentence, read_corpora, usable
 from zscap.folders import REPOSITORY, data_folder
 
 OWN_AUDIBILITY = REPOSITORY / "data" / "audibility.csv"
 PUBLISHED_AUDIBILITY = {"audible.txt": True, "notAudible.txt": False}  # file -> can what it says be heard
+
+
+def _lines(path: Path) -> tuple:
+    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return lines, range(len(lines))
+
+
+CORPORA = corpora.CORPORA | {
+    f"audibility/{file}": (Path(file).stem.lower(), _lines, audible, None)
+    for file, audible in PUBLISHED_AUDIBILITY.items()
+}
 
 
 def load_audibility(source: str | Path = "own") -> pd.DataFrame:
@@ -49,7 +61,7 @@ def read_sentences(folder: str | Path | None, repository: str | Path | None = No
         InvalidData: there are no sentences, or a file isn't what its name says.
     """
     if folder and (repository is None or any((Path(folder) / file).exists() for file in CORPORA)):
-        return read_corpora(folder)
+        return read_corpora(folder, CORPORA)
     if repository is None:
         raise InvalidData("no sentences: name a data folder, or a clone of the repository")
     own = load_audibility(Path(repository) / "data/audibility.csv")

@@ -9,6 +9,7 @@ from pathlib import Path
 from zscap.errors import InvalidOption
 
 from . import runner
+from .shards import merge as merge
 
 log = logging.getLogger("zscap")
 

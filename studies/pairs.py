@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from tqdm.auto import tqdm
 
-from zscap.classifiers.texts import normalised
+from studies.texts import normalised
 from zscap.errors import InvalidData, InvalidOption, UnwritableOutput, suggestion
 from zscap.files.output import write_whole
 from zscap.files.packed import writing
 from zscap.folders import REPOSITORY
 
 if TYPE_CHECKING:
-    from zscap.roles import Writer
+    from .writers import Writer
 
 PROMPTS = REPOSITORY / "data" / "prompts"
 MADE = {"model", "seed", "prompt", "topics"}  # what the first line of the file says of all pairs
@@ -132,7 +132,7 @@ def read_pairs(file: str | Path) -> pd.DataFrame:
 
     Returns:
         DataFrame with `text`, `label` (1 with the property, 0 without) and `pair` (the number that two share), which
-        `TextClassifier.train` takes as it is.
+        `train_text_classifier` takes as it is.
 
     Raises:
         InvalidData: the file isn't there or isn't such a file.

@@ -158,7 +158,7 @@ def training(history: pd.DataFrame, names: dict[str, str], ylabel: str, title: s
     """The loss of a training and what it reached on held-out data, over its steps.
 
     Args:
-        history: as `zscap.classifiers.training.fit` returns it.
+        history: as `studies.training.fit` returns it.
         names: its columns, and what the legend calls them.
     """
     figure = Figure(figsize=(10, 3.4), layout="constrained")

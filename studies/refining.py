@@ -6,7 +6,9 @@ import re
 
 from zscap.caption import Caption, rank
 from zscap.decoding import Captioner
-from zscap.roles import Source, Writer
+from zscap.roles import Source
+
+from .writers import Writer
 
 REQUEST = """Someone wrote these short descriptions of a {kind} that you cannot perceive yourself. The number
 in front says how well each fits it; higher is better.

@@ -11,13 +11,17 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from zscap.errors import InvalidOption, NotebookFailed, one_line, suggestion
+from zscap.errors import InvalidOption, ZscapError, one_line, suggestion
 from zscap.folders import REPOSITORY
 
 from .provenance import record
 
 FOLDER = REPOSITORY / "notebooks"
 QUIET = ["--log-level=CRITICAL"]  # a kernel warns of its own socket, which nobody else can reach
+
+
+class NotebookFailed(ZscapError):
+    """A notebook that ran into an error."""
 
 
 @dataclass(frozen=True)

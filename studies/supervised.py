@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
+from studies.training import fit
 from zscap.captioners.prefix import PrefixLanguageModel, PrefixMapper
-from zscap.classifiers.training import fit
 from zscap.errors import InvalidData
 from zscap.evaluation.corpora import clean_sentence
 from zscap.language_model import LanguageModel
@@ -42,7 +42,7 @@ def train_on_pairs(
         captions: of each recording, one or more.
         length, hidden: of the mapper, see `PrefixMapper`.
         noise: length of the random vector added to each embedding of length 1.
-        checkpoint, every: see `zscap.classifiers.training.fit`.
+        checkpoint, every: see `studies.training.fit`.
 
     Returns:
         The captioner; `pair_options` are what it decodes with.

@@ -8,16 +8,26 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from zscap.errors import InvalidData, InvalidOption
 from zscap.files.packed import reading
-from zscap.files.pretrained import fetched, read_checkpoint
+from zscap.files.pretrained import read_checkpoint
+
+from .hub import fetched
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+class Writer(Protocol):
+    """A language model that answers a prompt; of an answer that was cut off, only the lines that are whole."""
+
+    name: str  # of the model, kept beside what it wrote
+
+    def __call__(self, prompt: str, seed: int) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import zscap
+from studies.classifiers import train_text_classifier
 from studies.writers import LocalModel
 from zscap.captioners.conditional import load_speech_captioner
 from zscap.errors import MissingWeights, ZscapError
@@ -26,7 +27,10 @@ from zscap.evaluation.judges import Fluency
 from zscap.files.packed import check_finite
 from zscap.files.pretrained import load_language_model
 from zscap.folders import ASSETS
-from zscap.matchers import CLAP, CLIP, EmbeddedMatcher, ImageBind
+from zscap.matchers.clap import CLAP
+from zscap.matchers.clip import CLIP
+from zscap.matchers.embedded import EmbeddedMatcher
+from zscap.matchers.imagebind import ImageBind
 
 
 def classifier(folder):
@@ -120,7 +124,7 @@ def test_code_that_the_hub_has_for_attention_is_not_fetched(written, tmp_path):
     ):
         zscap.TextClassifier.load(folder)
     with pytest.raises(MissingWeights, match="must be no code of the hub's"):
-        zscap.TextClassifier.train(["a dog barks"] * 9, ["a blue sky"] * 9, model=folder, folder=tmp_path / "new")
+        train_text_classifier(["a dog barks"] * 9, ["a blue sky"] * 9, model=folder, folder=tmp_path / "new")
 
 
 def test_code_of_a_checkpoint_would_run_if_it_were_not_refused(written, tmp_path, ran):

@@ -9,7 +9,8 @@ import torch
 from transformers import ClapConfig, ClapFeatureExtractor, ClapModel, RobertaTokenizer
 
 from zscap.errors import MissingWeights
-from zscap.matchers import CLAP, clap, parts
+from zscap.matchers import clap, parts
+from zscap.matchers.clap import CLAP
 
 RATE = 48_000
 DIMENSIONS = 16

@@ -28,6 +28,7 @@ from transformers import (
 )
 
 import zscap
+from studies.classifiers import train_embedding_classifier, train_text_classifier
 from studies.phrases import PHRASES, tense_sentences
 from zscap import EmbeddingClassifier, TextClassifier, WeightedClassifiers
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput, ZscapError
@@ -86,7 +87,7 @@ def pretrained(tmp_path_factory):
 def train_text(pretrained, folder, **options):
     settings = {"epochs": 6, "batch_size": 8, "learning_rate": 3e-3, **options}
     validation = (HEARD[24:], SEEN[24:])
-    return TextClassifier.train(
+    return train_text_classifier(
         HEARD[:24], SEEN[:24], validation=validation, model=pretrained, folder=folder, **settings
     )
 
@@ -168,7 +169,7 @@ def test_code_beside_the_weights_never_runs(trained, tmp_path):
     with pytest.raises(MissingWeights):
         TextClassifier.load(tmp_path)
     with pytest.raises(MissingWeights):
-        TextClassifier.train(HEARD, SEEN, model=tmp_path, folder=tmp_path / "trained")
+        train_text_classifier(HEARD, SEEN, model=tmp_path, folder=tmp_path / "trained")
     assert not (tmp_path / "ran").exists()
 
 
@@ -215,7 +216,7 @@ def test_any_kind_of_network_learns_from_a_table(kind, tmp_path):
     tiny_network(kind, tmp_path / "pretrained")
     pd.DataFrame({"text": HEARD + SEEN, "label": [1] * 32 + [0] * 32}).to_csv(tmp_path / "table.csv", index=False)
     folders = {"model": tmp_path / "pretrained", "folder": tmp_path / "trained"}
-    classifier = TextClassifier.train(
+    classifier = train_text_classifier(
         tmp_path / "table.csv", **folders, prefix="", epochs=6, batch_size=8, learning_rate=3e-3
     )
     assert classifier.history.validation_auc.max() > 0.9
@@ -256,32 +257,32 @@ UNFIT = {
 def test_unfit_sentences_are_refused_before_anything_is_trained(name):
     classes, message = UNFIT[name]
     with pytest.raises(InvalidData, match=message) as error:
-        TextClassifier.train(*classes, model="nowhere", folder="nowhere")
+        train_text_classifier(*classes, model="nowhere", folder="nowhere")
     assert "\n" not in str(error.value)
     with pytest.raises(InvalidData, match=message):
-        EmbeddingClassifier.train(*classes, encoder=Words())
+        train_embedding_classifier(*classes, encoder=Words())
     if name != "too few":
         with pytest.raises(InvalidData, match=message):  # as validation, too
-            EmbeddingClassifier.train(*LISTS, encoder=Words(), validation=classes if len(classes) > 1 else classes[0])
+            train_embedding_classifier(*LISTS, encoder=Words(), validation=classes if len(classes) > 1 else classes[0])
 
 
 def test_a_file_that_is_no_table_is_refused(tmp_path):
     for content in (b"", b"text,label\na,b,c,d,1\nx,y\n1,2,3,4,5,6,7\n", b"text,label\n\xff\xfe,1\n"):
         (tmp_path / "table.csv").write_bytes(content)
         with pytest.raises(InvalidData, match=r"table\.csv"):
-            EmbeddingClassifier.train(tmp_path / "table.csv", encoder=Words())
+            train_embedding_classifier(tmp_path / "table.csv", encoder=Words())
 
 
 def test_a_table_and_two_lists_train_the_same_head_and_each_again():
     options = {"encoder": Words(), "steps": 20, "hidden": 16}
     table = pd.DataFrame({"text": HEARD + SEEN, "label": [True] * len(HEARD) + [False] * len(SEEN)})
-    by_table = EmbeddingClassifier.train(table, **options).probability(HEARD)
-    torch.testing.assert_close(EmbeddingClassifier.train(HEARD, SEEN, **options).probability(HEARD), by_table)
+    by_table = train_embedding_classifier(table, **options).probability(HEARD)
+    torch.testing.assert_close(train_embedding_classifier(HEARD, SEEN, **options).probability(HEARD), by_table)
 
 
 def test_the_shipped_table_is_taken_as_it_is():
     file = Path(zscap.__file__).parents[1] / "data/audibility.csv"
-    classifier = EmbeddingClassifier.train(file, encoder=Words(width=16), variants=1, steps=2, hidden=4)
+    classifier = train_embedding_classifier(file, encoder=Words(width=16), variants=1, steps=2, hidden=4)
     assert classifier.history.validation_auc.notna().all()
 
 
@@ -289,13 +290,13 @@ def test_the_shipped_table_is_taken_as_it_is():
 def test_values_that_train_nothing_are_refused(changes):
     ((name, value),) = changes.items()
     with pytest.raises(InvalidOption, match=f"^{name}={value!r}: must be at least "):
-        EmbeddingClassifier.train(HEARD, SEEN, encoder=Words(), **changes)
+        train_embedding_classifier(HEARD, SEEN, encoder=Words(), **changes)
 
 
 @pytest.mark.parametrize("value", [0, float("nan"), 1e300, "x"])
 def test_learning_rates_that_train_nothing_are_refused(value, pretrained, tmp_path):
     with pytest.raises(InvalidOption, match="learning_rate="):
-        EmbeddingClassifier.train(HEARD, SEEN, encoder=Words(), steps=2, learning_rate=value)
+        train_embedding_classifier(HEARD, SEEN, encoder=Words(), steps=2, learning_rate=value)
     with pytest.raises(InvalidOption, match="learning_rate="):
         train_text(pretrained, tmp_path, learning_rate=value)
 
@@ -303,8 +304,8 @@ def test_learning_rates_that_train_nothing_are_refused(value, pretrained, tmp_pa
 def test_without_scikit_learn_one_line_says_what_to_install(monkeypatch, pretrained):
     monkeypatch.setitem(sys.modules, "sklearn", None)
     for train in (
-        lambda: EmbeddingClassifier.train(HEARD, SEEN, encoder=Words()),
-        lambda: TextClassifier.train(HEARD, SEEN, validation=LISTS, model=pretrained, folder="nowhere"),
+        lambda: train_embedding_classifier(HEARD, SEEN, encoder=Words()),
+        lambda: train_text_classifier(HEARD, SEEN, validation=LISTS, model=pretrained, folder="nowhere"),
     ):
         with pytest.raises(ZscapError, match=r"^training needs scikit-learn.*: pip install 'zscap\[training\]'$"):
             train()
@@ -316,7 +317,7 @@ def test_an_encoder_of_no_numbers_trains_nothing():
             return super().encode_text(texts) * torch.nan
 
     with pytest.raises(InvalidOption, match=r"learning_rate=0.001: the loss, nan, .* at step 1; lower it, or look for"):
-        EmbeddingClassifier.train(HEARD, SEEN, encoder=Nothing(), steps=2)
+        train_embedding_classifier(HEARD, SEEN, encoder=Nothing(), steps=2)
 
 
 def test_where_nothing_can_be_written_is_told(embedding, trained, pretrained, tmp_path):
@@ -395,7 +396,7 @@ def test_tense_sentences_of_the_test_have_new_words():
 
 @pytest.fixture(scope="module")
 def embedding():
-    return EmbeddingClassifier.train(
+    return train_embedding_classifier(
         HEARD[:24], SEEN[:24], encoder=Words(), validation=(HEARD[24:], SEEN[24:]), steps=100
     )
 

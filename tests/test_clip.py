@@ -9,7 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPConfig, CLIPImageProcessorPil, CLIPModel, CLIPTokenizer
 
 from zscap.errors import MissingWeights
-from zscap.matchers import CLIP, clip
+from zscap.matchers import clip
+from zscap.matchers.clip import CLIP
 
 SIDE = 32
 DIMENSIONS = 24

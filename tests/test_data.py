@@ -5,8 +5,8 @@ import pytest
 
 from studies.audibility import load_audibility, near_duplicates, read_sentences, split
 from studies.phrases import CLASS_PHRASES, class_captions
+from studies.texts import labelled_texts
 from zscap import folders as files
-from zscap.classifiers.texts import labelled_texts
 from zscap.errors import InvalidData
 from zscap.evaluation.corpora import clean_sentence
 from zscap.folders import REPOSITORY

@@ -1,7 +1,5 @@
 import json
 import shutil
-import subprocess
-import sys
 from functools import partial
 from pathlib import Path
 from threading import Thread
@@ -228,15 +226,6 @@ def test_a_tokenizer_that_is_absent_damaged_or_another_is_named(folder):
     shutil.rmtree(folder / "language_model")
     with pytest.raises(MissingWeights, match=r"language_model/tokenizer\.json: no whole tokenizer"):
         EmbeddedMatcher.load(folder)
-
-
-def test_matchers_are_imported_when_they_are_asked_for():
-    code = "import sys, zscap.matchers; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
-    for name in zscap.matchers.__all__:
-        assert getattr(zscap.matchers, name).__name__ == name
-    with pytest.raises(AttributeError, match="no attribute 'Nose'"):
-        zscap.matchers.Nose  # noqa: B018
 
 
 def test_words_that_mean_the_same_are_near(matcher):

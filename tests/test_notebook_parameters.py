@@ -10,9 +10,9 @@ import nbformat
 import pytest
 from solved import small_notebook
 
-from studies.runner import FOLDER, checked, find, parameters, run_notebook
+from studies.runner import FOLDER, NotebookFailed, checked, find, parameters, run_notebook
 from zscap import cli
-from zscap.errors import InvalidOption, NotebookFailed
+from zscap.errors import InvalidOption
 
 NOTEBOOKS = sorted(FOLDER.glob("*.ipynb"))
 

@@ -11,9 +11,8 @@ import pytest
 from PIL import Image
 from solved import solved
 
-from studies.runner import FOLDER, find, parameters, run_notebook
+from studies.runner import FOLDER, NotebookFailed, find, parameters, run_notebook
 from zscap import evaluation
-from zscap.errors import NotebookFailed
 
 DATA = FOLDER.parent / "data"
 FEW = {"num_candidates": 8, "num_iterations": 2, "max_new_tokens": 3}

@@ -10,7 +10,7 @@ from transformers import DynamicCache
 import zscap
 from zscap.captioners.prefix import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
 from zscap.files.packed import write_packed
-from zscap.matchers import EmbeddedMatcher
+from zscap.matchers.embedded import EmbeddedMatcher
 
 ASSETS = Path(zscap.__file__).parent / "assets"
 SOUNDSCAPES = ASSETS.parents[1] / "data" / "soundscapes"

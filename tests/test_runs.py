@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 import tiny
 
+from studies.shards import merge
 from zscap import cli
 from zscap.errors import InvalidData, InvalidOption, UnwritableOutput
-from zscap.evaluation import compare, merge, read_dataset, run
+from zscap.evaluation import compare, read_dataset, run
 from zscap.folders import ASSETS
 
 ROOT = Path(__file__).parent.parent

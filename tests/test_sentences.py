@@ -15,9 +15,9 @@ from transformers import AutoTokenizer
 
 from studies.audibility import near_duplicates
 from studies.auditing import shortcuts
+from studies.classifiers import train_embedding_classifier
 from studies.pairs import PROMPTS, generate, read_pairs, read_prompt
 from studies.writers import Endpoint, LocalModel
-from zscap import EmbeddingClassifier
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
 
 PROMPT = "Write pairs about $topic:\n"
@@ -397,6 +397,6 @@ def test_generated_pairs_train_a_classifier(tmp_path):
             return torch.nn.functional.normalize(torch.tensor(counts, dtype=torch.float32), dim=-1)
 
     table = generate(Script(), PROMPT, tmp_path / "pairs.jsonl", pairs=24)
-    classifier = EmbeddingClassifier.train(table, encoder=Letters(), steps=100, noise=0.1)
+    classifier = train_embedding_classifier(table, encoder=Letters(), steps=100, noise=0.1)
     barks, sits = classifier.probability(["a dog barks", "a dog sits"])
     assert barks > sits + 0.2

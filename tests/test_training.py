@@ -7,7 +7,7 @@ import tiny
 import torch
 from torch import nn
 
-from zscap.classifiers.training import fit
+from studies.training import fit
 from zscap.errors import InvalidData, InvalidOption, UnwritableOutput
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"

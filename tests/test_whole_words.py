@@ -84,5 +84,5 @@ def test_our_own_words_are_those_of_our_sounds():
 
 
 def test_a_word_must_have_letters():
-    with pytest.raises(zscap.InvalidOption, match="words=.*, none empty"):
+    with pytest.raises(zscap.InvalidOption, match=r"words=.*, none empty"):
         zscap.ProximalOptions(words=("catwalk", ""))

@@ -48,7 +48,3 @@ class InvalidData(ZscapError, ValueError):
 
 class UnwritableOutput(ZscapError):
     """An output file that cannot be written or goes on from a different run."""
-
-
-class NotebookFailed(ZscapError):
-    """A notebook that ran into an error."""

@@ -37,14 +37,6 @@ class Classifier(Protocol):
     def probability(self, texts: Sequence[str]) -> Tensor: ...
 
 
-class Writer(Protocol):
-    """A language model that answers a prompt; of an answer that was cut off, only the lines that are whole."""
-
-    name: str  # of the model, kept beside what it wrote
-
-    def __call__(self, prompt: str, seed: int) -> str: ...
-
-
 def source_name(source: Source) -> str:
     """What messages and tables call a source: its path, or the shape of its samples or pixels."""
     if isinstance(source, (str, Path)):

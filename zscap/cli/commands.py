@@ -232,10 +232,8 @@ def merge(
     runs: Annotated[list[Path], typer.Argument(metavar="DIR...", help="Runs of all shards of a data set.")],
     out: Annotated[Path, typer.Option(help="Folder of the whole run.")],
 ) -> None:
-    """Put the shards of a data set together to one run."""
-    from ..evaluation.runs import merge as merged
-
-    _say(merged(runs, out), out)
+    """Put the shards of a data set together to one run; in a clone of the repository."""
+    _say(_studies("zscap merge").merge(runs, out), out)
 
 
 def _say(summary: dict, out: Path) -> None:

@@ -7,7 +7,6 @@ _LATE = {
     "METRICS": "metrics",
     "compare": "runs",
     "evaluate": "metrics",
-    "merge": "runs",
     "read_dataset": "datasets",
     "run": "runs",
 }

@@ -10,14 +10,38 @@ import pandas as pd
 from ..errors import InvalidData
 
 
-def read_corpora(folder: str | Path) -> pd.DataFrame:
+def _flickr(path: Path) -> tuple:
+    table = pd.read_csv(path, sep="\t", names=["image", "text"], quoting=3)
+    return table.text, table.image.str.split("#").str[0]
+
+
+def _audiocaps(path: Path) -> tuple:
+    table = pd.read_csv(path)
+    return table["caption"], table["youtube_id"]
+
+
+def _clotho(path: Path) -> tuple:
+    recordings = json.loads(path.read_text(encoding="utf-8"))
+    return zip(*((text, i) for i, recording in enumerate(recordings) for text in recording["captions"]), strict=True)
+
+
+CORPORA = {  # file -> name, reader, whether it is about sounds, whether it is held out (None: every 20th)
+    "text/flickr8k_captions.tsv": ("flickr", _flickr, False, None),
+    "text/audiocaps_train.csv": ("audiocaps", _audiocaps, True, False),
+    "text/audiocaps_val.csv": ("audiocaps", _audiocaps, True, True),
+    "text/clotho_train.json": ("clotho", _clotho, True, None),
+}
+
+
+def read_corpora(folder: str | Path, corpora: dict[str, tuple] = CORPORA) -> pd.DataFrame:
     """Read every sentence of a data folder.
 
     Args:
         folder: where data lie, such as `data_folder()`.
+        corpora: which files of it, and how each is read; by default captions of sounds and of photographs.
 
     Returns:
-        DataFrame with `text` (see `clean_sentence`), `source` (flickr, audiocaps, clotho, audible, notaudible),
+        DataFrame with `text` (see `clean_sentence`), `source` (flickr, audiocaps, clotho),
         `audio` (True where the text describes a sound) and `held_out` (every 20th image or recording, AudioCaps'
         validation split whole). Sentences under 3 or over 24 words are dropped, missing files left out.
 
@@ -25,7 +49,7 @@ def read_corpora(folder: str | Path) -> pd.DataFrame:
         InvalidData: there are no sentences, or a file isn't what its name says.
     """
     tables = []
-    for file, (source, reader, audio, held_out) in CORPORA.items():
+    for file, (source, reader, audio, held_out) in corpora.items():
         if os.path.exists(path := Path(folder) / file):
             try:
                 texts, keys = reader(path)
@@ -59,33 +83,3 @@ def clean_sentence(text: str) -> str:
     text = re.split(r"[.!?](?:\s|$)", text.strip())[0]
     text = re.sub(r"\s+(?=[,.':])", "", re.sub(r"\s+", " ", text))
     return text.strip(" ,.:-") + "."
-
-
-def _flickr(path: Path) -> tuple:
-    table = pd.read_csv(path, sep="\t", names=["image", "text"], quoting=3)
-    return table.text, table.image.str.split("#").str[0]
-
-
-def _audiocaps(path: Path) -> tuple:
-    table = pd.read_csv(path)
-    return table["caption"], table["youtube_id"]
-
-
-def _clotho(path: Path) -> tuple:
-    recordings = json.loads(path.read_text(encoding="utf-8"))
-    return zip(*((text, i) for i, recording in enumerate(recordings) for text in recording["captions"]), strict=True)
-
-
-def _lines(path: Path) -> tuple:
-    lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return lines, range(len(lines))
-
-
-CORPORA = {  # file -> name, reader, whether it is about sounds, whether it is held out (None: every 20th)
-    "text/flickr8k_captions.tsv": ("flickr", _flickr, False, None),
-    "text/audiocaps_train.csv": ("audiocaps", _audiocaps, True, False),
-    "text/audiocaps_val.csv": ("audiocaps", _audiocaps, True, True),
-    "text/clotho_train.json": ("clotho", _clotho, True, None),
-    "audibility/audible.txt": ("audible", _lines, True, None),
-    "audibility/notAudible.txt": ("notaudible", _lines, False, None),
-}

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import platform
 import time
-from collections.abc import Sequence
 from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
@@ -24,7 +23,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("zscap", "torch", "transformers", "aac-metrics", "pycocoevalcap")
 CAPTIONS, SCORES, SUMMARY = "captions.jsonl", "scores.csv", "summary.json"
-OUTCOME = frozenset(["captioned", "failed", "missing", "measures", "timing"])  # of a summary; the rest made it
 
 
 def run(
@@ -48,7 +46,7 @@ def run(
         data: a name of `DATASETS`, or a csv file with the columns `file` and `caption`.
         out: folder for captions.jsonl, which grows clip by clip, scores.csv with a row for each clip, and summary.json.
         clips: take the first so many; None takes all.
-        shard: "k/n" takes every n-th clip from the k-th on; `merge` puts n such runs together.
+        shard: "k/n" takes every n-th clip from the k-th on; `zscap merge` puts n such runs together.
         folder: where published sets lie; None is `data_folder()`.
         device, scoring_dtype, batch_size: as of `load`.
         report: a page to write, see `report.write_report`.
@@ -91,7 +89,7 @@ def run(
         "versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES},
         "weights": {role: {name: of.checksum(name) for name in of.names} for role, of in files.items()},
     }
-    summary = _measure(dataset, facts, out, timing)
+    summary = measure(dataset, facts, out, timing)
     if report:
         from .report import unguided, write_report
 
@@ -107,52 +105,19 @@ def _version(package: str) -> str | None:
         return None
 
 
-def merge(folders: Sequence[str | Path], out: str | Path, *, folder: str | Path | None = None) -> dict:
-    """One run of the shards of a data set; the result is that of a single run, but for times.
-
-    Args:
-        folders: of runs with shard="1/n" to "n/n".
-        out: folder of the new run.
-        folder: as of `run`.
-
-    Raises:
-        InvalidData: a folder holds no run, they are of different settings, or shards are absent or there twice.
-    """
-    summaries = [read_summary(each) for each in folders]
-    for name in summaries[0].keys() - OUTCOME - {"shard"}:
-        for each, summary in zip(folders, summaries, strict=True):
-            if summary[name] != summaries[0][name]:
-                raise InvalidData(f"{each}: its {name} is not that of {folders[0]}; merge runs of the same settings")
-    shards = sorted((summary["shard"] for summary in summaries), key=lambda shard: int(shard.partition("/")[0]))
-    count = len(shards)
-    if shards != [f"{number}/{count}" for number in range(1, count + 1)]:
-        raise InvalidData(f"shards {', '.join(shards)}: give each of 1/n to n/n once")
-    first, out = summaries[0], Path(out)
-    whole = read_dataset(first["data"], folder).first(first["clips"])
-    if whole.checksum() != first["data_sha256"]:
-        raise InvalidData(f"data {first['data']!r} have changed since the runs of {folders[0]}: run them again")
-    rows = {name: row for each in folders for name, row in _rows(each).items()}
-    settings = {name: first[name] for name in ("preset", "options", "device", "scoring_dtype")}
-    with Output(out / CAPTIONS, settings, list(rows)):  # which refuses what is of other settings
-        kept = (json.dumps(rows[clip.name]) + "\n" for clip in whole.clips if clip.name in rows)
-        write_whole(out / CAPTIONS, "".join(kept), "--out")
-    timing = {name: sum(summary["timing"][name] for summary in summaries) for name in first["timing"]}
-    facts = {name: first[name] for name in first.keys() - OUTCOME}
-    return _measure(whole, facts | {"shard": "1/1"}, out, timing)
-
-
-def _rows(folder: str | Path) -> dict[str, dict]:
+def rows_of(folder: str | Path) -> dict[str, dict]:
     """The rows of captions.jsonl by clip; of a clip that was tried again, the last."""
     with Path(folder, CAPTIONS).open(encoding="utf-8", errors="surrogateescape") as file:
         return {row["source"]: row for row in map(json.loads, file)}
 
 
-def _measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
+def measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
+    """Measures the captions in a folder, writes scores.csv and summary.json there, and returns the summary."""
     import pandas as pd
 
     from .reference_free import measured
 
-    rows = _rows(out)
+    rows = rows_of(out)
     numbers = ["matching", "classifier", "log_likelihood"]
     table = pd.DataFrame(
         [{"clip": clip.name, "sound": clip.sound} | rows[clip.name] for clip in dataset.clips],

@@ -2,7 +2,6 @@
 
 from .finding import find_sources as find_sources
 from .media import is_video_file as is_video_file
-from .media import is_visual as is_visual
 from .sound import read_audio as read_audio
 from .vision import read_frames as read_frames
 from .vision import read_image as read_image

@@ -29,13 +29,6 @@ CONTAINERS = (
 )
 
 
-def is_visual(source: Source) -> bool:
-    """Whether a source is an image or a video, as far as its type or its file's name shows."""
-    if isinstance(source, (str, Path)):
-        return Path(source).suffix.lower() in SUFFIXES["image"] + SUFFIXES["video"]
-    return is_image(source) or are_frames(source)
-
-
 def is_video_file(source: Source) -> bool:
     """Whether a source is a video as a path, which may have sound."""
     return isinstance(source, (str, Path)) and Path(source).suffix.lower() in SUFFIXES["video"]

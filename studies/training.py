@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from tqdm.auto import tqdm
 
-from ..errors import InvalidData, InvalidOption
-from ..files.packed import writing
+from zscap.errors import InvalidData, InvalidOption
+from zscap.files.packed import writing
 
 
 def fit(

@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from ..errors import InvalidData, ZscapError
+from zscap.errors import InvalidData, ZscapError
 
 Sentences = Sequence[str]
 Table = pd.DataFrame | str | Path  # see `labelled_texts`
@@ -113,7 +113,7 @@ def scikit_learn() -> ModuleType:
         import sklearn.metrics
         import sklearn.model_selection
     except ImportError:
-        raise ZscapError("training needs scikit-learn, which is not here: pip install 'zscap[training]'") from None
+        raise ZscapError("training needs scikit-learn, which is not here: pip install scikit-learn") from None
     return sklearn
 
 
