@@ -50,9 +50,6 @@ def noise(seconds, rate=16_000, seed=0):
     return np.random.default_rng(seed).uniform(-0.5, 0.5, round(seconds * rate)).astype(np.float32)
 
 
-# Text
-
-
 def test_texts_give_what_the_architecture_gives_one_by_one(matcher, weights, monkeypatch):
     texts = [*TEXTS, LONG]
     ids = matcher.tokenizer(texts)
@@ -91,8 +88,8 @@ WORDS = [*LETTERS, *(letter + "</w>" for letter in LETTERS), *map("".join, MERGE
 
 
 def test_an_end_token_that_is_written_out_ends_the_text(matcher):
-    first, second = matcher.encode_text(["the dog<|endoftext|> barks", "the dog"])
-    torch.testing.assert_close(first, second, **EMBEDDING_1E5)
+    written, plain = matcher.tokenizer(["the dog<|endoftext|> barks", "the dog"])
+    assert written == plain
 
 
 def test_merges_that_are_absent_or_damaged_are_named(tmp_path):
@@ -109,9 +106,6 @@ def test_merges_that_are_absent_or_damaged_are_named(tmp_path):
     merges.unlink()
     with pytest.raises(MissingWeights, match=rf"{merges}: .*No such file"):
         ImageBind.load(checkpoint, **reference.SIZES)
-
-
-# Sound
 
 
 def reference_audio(weights, samples, starts):
@@ -148,9 +142,6 @@ def test_spectrograms_are_kaldis_and_followed_by_zeros(matcher):
     torch.testing.assert_close(ours[18:], torch.full((178, 128), 4.268 / 9.138))
 
 
-# Checkpoints
-
-
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="shows what is mapped on Linux only")
 def test_tensors_stay_in_the_file(matcher):
     parameters = [value for tower in (matcher.text, matcher.audio) for value in tower.parameters()]
@@ -164,13 +155,10 @@ def test_tensors_stay_in_the_file(matcher):
 @pytest.mark.parametrize(("dtype", "difference"), [(torch.bfloat16, 0.1), (torch.float64, 1e-5)])
 def test_other_precisions_give_nearly_the_same(checkpoint, matcher, dtype, difference):
     other = ImageBind.load(checkpoint, dtype=dtype, **reference.SIZES)
-    sources = [(noise(0.5), 16_000)]
-    for ours, theirs in (
-        (matcher.encode_text(TEXTS), other.encode_text(TEXTS)),
-        (matcher.encode_source(sources), other.encode_source(sources)),
-    ):
-        assert theirs.dtype == torch.float32
-        torch.testing.assert_close(ours, theirs, atol=difference, rtol=0)
+    sounds = [(noise(0.5), 16_000)]
+    ours, theirs = (torch.cat([each.encode_text(TEXTS), each.encode_source(sounds)]) for each in (matcher, other))
+    assert theirs.dtype == torch.float32
+    torch.testing.assert_close(ours, theirs, atol=difference, rtol=0)
 
 
 @pytest.mark.parametrize(
