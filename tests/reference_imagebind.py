@@ -4,7 +4,6 @@ Weights are a dict in the official checkpoint's layout; texts are ids, padded to
 """
 
 from functools import cache
-from itertools import pairwise
 
 import numpy as np
 import torch
@@ -141,18 +140,3 @@ def fbank(samples):
         energies = [max(mel_filter(number) @ power, np.finfo(np.float32).eps) for number in range(128)]
         rows.append(np.log(energies))
     return np.array(rows, dtype=np.float32)
-
-
-def bpe(word, merges):
-    """Pieces of one word: of all neighbours that a merge joins, those of the first merge, until none is left."""
-    pieces = [*word[:-1], word[-1] + "</w>"]
-    while True:
-        known = [pair for pair in pairwise(pieces) if pair in merges]
-        if not known:
-            return pieces
-        best = min(known, key=merges.index)
-        k = 0
-        while k < len(pieces) - 1:
-            if (pieces[k], pieces[k + 1]) == best:
-                pieces[k : k + 2] = ["".join(best)]
-            k += 1

@@ -16,16 +16,7 @@ SIDE = 32
 DIMENSIONS = 24
 CONTEXT_LENGTH = 24
 EMBEDDING_1E5 = {"atol": 1e-5, "rtol": 0}
-TEXTS = [
-    "a dog",
-    "a dog barks",
-    "a dog barks at a cat",
-    "A dog.",
-    "",
-    "rain",
-    "a dog",
-    "water in the garden",
-]
+TEXTS = ["a dog", "a dog barks", "a dog <|endoftext|> barks", "", "rain", "a dog", "water in the garden"]
 LONG = "a dog and a cat and a bell and a man and a child and rain and wind and birds"
 
 
@@ -41,9 +32,8 @@ def write(folder):
         part["initializer_factor"] = 5.0  # large enough for words and pixels to matter
     CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=DIMENSIONS)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE}).save_pretrained(
-        folder
-    )
+    reader = CLIPImageProcessorPil(size={"shortest_edge": SIDE}, crop_size={"height": SIDE, "width": SIDE})
+    reader.save_pretrained(folder)
     return folder
 
 
@@ -62,35 +52,14 @@ def image(width, height, seed=0):
     return Image.fromarray(pixels).resize((width, height), Image.Resampling.BICUBIC)
 
 
-# Text
-
-
-def plain(matcher, text):
-    inputs = matcher.tokenizer([text], truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
-    return torch.nn.functional.normalize(matcher.model.get_text_features(**inputs).pooler_output[0], dim=0)
-
-
 def test_texts_give_what_transformers_gives_one_by_one(matcher):
     together = matcher.encode_text([*TEXTS, LONG])
-    expected = torch.stack([plain(matcher, text) for text in [*TEXTS, LONG]])
-    torch.testing.assert_close(together, expected, **EMBEDDING_1E5)
-    torch.testing.assert_close(together.norm(dim=-1), torch.ones(len(together)))
-    torch.testing.assert_close(together[0], together[6], **EMBEDDING_1E5)
+    for text, embedding in zip([*TEXTS, LONG], together, strict=True):
+        inputs = matcher.tokenizer([text], truncation=True, max_length=CONTEXT_LENGTH, return_tensors="pt")
+        alone = torch.nn.functional.normalize(matcher.model.get_text_features(**inputs).pooler_output[0], dim=0)
+        torch.testing.assert_close(embedding, alone, **EMBEDDING_1E5)
     assert (together[0] - together[1]).abs().max() > 1e-2
-
-
-def test_texts_do_not_depend_on_their_company(matcher):
-    alone = torch.cat([matcher.encode_text([text]) for text in TEXTS])
-    torch.testing.assert_close(matcher.encode_text(TEXTS[::-1]).flip(0), alone, **EMBEDDING_1E5)
     assert matcher.encode_text([]).shape == (0, DIMENSIONS)
-
-
-def test_an_end_token_that_is_written_out_ends_the_text(matcher):
-    first, second = matcher.encode_text(["a dog <|endoftext|> barks", "a dog"])
-    torch.testing.assert_close(first, second, **EMBEDDING_1E5)
-
-
-# Images and video
 
 
 def test_an_image_gives_what_transformers_gives(matcher, tmp_path):
@@ -98,30 +67,18 @@ def test_an_image_gives_what_transformers_gives(matcher, tmp_path):
     pixels = [matcher.reader(images=picture, return_tensors="pt").pixel_values for picture in pictures]
     expected = matcher.model.get_image_features(torch.cat(pixels)).pooler_output
     together = matcher.encode_source(pictures)
-    assert together.shape == (3, DIMENSIONS)
     torch.testing.assert_close(together, torch.nn.functional.normalize(expected, dim=-1), **EMBEDDING_1E5)
-    torch.testing.assert_close(matcher.encode_source(pictures[1:2])[0], together[1])
     assert (together[0] - together[1]).abs().max() > 1e-2
     pictures[0].save(tmp_path / "a.png")
     torch.testing.assert_close(matcher.encode_source([tmp_path / "a.png"])[0], together[0])
 
 
-def test_a_video_is_the_mean_of_its_frames(matcher):
-    frames = tuple(Image.new("RGB", (64, 48), colour) for colour in ("black", "red", "lime", "blue", "white"))
-    (film,) = matcher.encode_source([frames])
-    parts = matcher.encode_source(list(frames))
-    torch.testing.assert_close(film, torch.nn.functional.normalize(parts.mean(0), dim=0), **EMBEDDING_1E5)
-    assert (parts - film).abs().amax(-1).min() > 0.1
-
-
-def test_of_a_long_video_few_frames_are_seen(matcher):
+def test_a_video_is_the_mean_of_a_few_of_its_frames(matcher):
     frames = tuple(image(SIDE, SIDE, seed) for seed in range(15))
     (film,) = matcher.encode_source([frames])
-    torch.testing.assert_close(film, matcher.encode_source([frames[::2]])[0])
-    assert len(frames[::2]) == clip.MAX_FRAMES
-
-
-# Checkpoints
+    parts = matcher.encode_source(list(frames[::2]))
+    assert len(parts) == clip.MAX_FRAMES and (parts - film).abs().amax(-1).min() > 1e-2
+    torch.testing.assert_close(film, torch.nn.functional.normalize(parts.mean(0), dim=0), **EMBEDDING_1E5)
 
 
 def copy(folder, other, *leave):
@@ -130,12 +87,9 @@ def copy(folder, other, *leave):
 
 
 def test_other_precisions_give_nearly_the_same(folder, matcher):
-    double = CLIP.load(folder, dtype=torch.float64)
-    assert not any(parameter.requires_grad for parameter in double.model.parameters()) and not double.model.training
-    sources = [image(40, 50)]
-    assert double.encode_source(sources).dtype == double.encode_text(TEXTS).dtype == torch.float32
-    torch.testing.assert_close(double.encode_source(sources), matcher.encode_source(sources), **EMBEDDING_1E5)
-    torch.testing.assert_close(double.encode_text(TEXTS), matcher.encode_text(TEXTS), **EMBEDDING_1E5)
+    double = CLIP.load(folder, dtype=torch.float64).encode_source([image(40, 50)])
+    assert double.dtype == torch.float32
+    torch.testing.assert_close(double, matcher.encode_source([image(40, 50)]), **EMBEDDING_1E5)
 
 
 def test_weights_that_are_not_there_are_named(folder, tmp_path):
@@ -157,8 +111,6 @@ def test_weights_that_are_not_there_are_named(folder, tmp_path):
         ("config.json", lambda text: text[: len(text) // 2]),
         ("config.json", lambda text: "{}"),
         ("config.json", lambda text: text.replace('"num_attention_heads": 2', '"num_attention_heads": 0')),
-        ("config.json", lambda text: text.replace('"num_hidden_layers": 2', '"num_hidden_layers": 1000000000')),
-        ("config.json", lambda text: text.replace('"intermediate_size": 64', '"intermediate_size": 1000000')),
         ("tokenizer.json", lambda text: text[: len(text) // 2]),
         ("preprocessor_config.json", lambda text: text[: len(text) // 2]),
         ("model.safetensors", lambda text: ""),
