@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import tomllib
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -108,24 +109,18 @@ def own(monkeypatch, tmp_path):
 
 WRONG = {
     OWN: ["takes = 3", "takes = [1]", 'takes = ["smell"]', "description = 1", "guidance = 1", "options = 1"],
-    NETWORK: ["revision = 3", "settings = 3", "entry = []", "dtype = 1", "files = [1]", 'place = "cellar"'],
+    NETWORK: ["revision = []", "settings = 3", "dtype = 1", "files = [1]", 'place = "cellar"', 'network = "cuasal"'],
 }
 
 
-@pytest.mark.parametrize("wrong", sum(WRONG.values(), []))
+@pytest.mark.parametrize("wrong", [*WRONG[OWN], *WRONG[NETWORK]])
 def test_presets_of_wrong_types_are_refused(own, wrong):
     name, table = wrong.split()[0], OWN if wrong in WRONG[OWN] else NETWORK
     others = [line for line in table.splitlines() if line.split(" ")[0] != name]
     own((OWN + NETWORK).replace(table, "\n".join([*others, wrong, ""])))
-    with pytest.raises(zscap.InvalidData, match=rf"preset 'x': {name}=.*must be") as caught:
-        zscap.presets()
-    assert "\n" not in str(caught.value)
-
-
-def test_a_network_that_is_unknown_is_refused(own):
-    own((OWN + NETWORK).replace("causal", "cuasal"))
-    with pytest.raises(zscap.InvalidData, match=r"network='cuasal': did you mean 'causal'\?"):
+    with pytest.raises(zscap.InvalidData, match=rf"{name}=.*(must be|did you mean 'causal')") as caught:
         zscap.load("x")
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -155,12 +150,10 @@ def test_audiosets_names_are_the_keywords_where_they_lie(own, monkeypatch, tmp_p
     own(OWN + 'language_model = "embedded"\nmatcher = "embedded"\n[x.options]\nmax_length = 40\nmax_new_tokens = 3\n')
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
     clip = CLIPS / "rain-1.flac"
-    without = zscap.load("x")(clip).prompt
     (tmp_path / "audioset").mkdir()
     (tmp_path / "audioset" / "class_labels_indices.csv").write_text('index,mid,display_name\n0,/m/1,"Rain, Raindrop"\n')
     asked_late = zscap.load("x", num_keywords=0)(clip, num_keywords=2)
     assert zscap.load("x")(clip).prompt == "Objects: Raindrop, and a Rain. This is a sound of " == asked_late.prompt
-    assert without != asked_late.prompt
 
 
 # What is missing
@@ -191,14 +184,13 @@ def hub(monkeypatch, tmp_path):
 
     def cached(weights):
         folder = tmp_path / "hub" / f"models--{weights.folder.replace('/', '--')}"
-        snapshot = folder / "snapshots" / weights.revision
-        for each in (folder / "blobs", snapshot):
-            each.mkdir(parents=True)
+        snapshot, blobs = folder / "snapshots" / weights.revision, folder / "blobs"
+        snapshot.mkdir(parents=True)
+        blobs.mkdir()
         for name in weights.files:
-            content = content_of(name)
-            checksum = checksum_of(content, Path(name).suffix)
-            (folder / "blobs" / checksum).write_bytes(content)
-            (snapshot / name).symlink_to(f"../../blobs/{checksum}")
+            blob = blobs / checksum_of(content_of(name), Path(name).suffix)
+            blob.write_bytes(content_of(name))
+            (snapshot / name).symlink_to(blob)
         return snapshot
 
     return cached
@@ -217,26 +209,6 @@ def test_every_preset_without_its_weights_says_so_in_one_line(hub, preset):
     if preset == "audibility-guidance":
         for said in ("cache/imagebind/imagebind_huge.pth (4.8 GB, CC-BY-NC-SA 4.0)", "papermill notebooks/02_train"):
             assert said in str(caught.value)
-
-
-def test_what_alone_is_missing_is_named_and_every_file_counts(monkeypatch, tmp_path, hub):
-    monkeypatch.setattr(places, "SMALL", 0)
-    parts = about("audibility-guidance").parts
-    hub(parts["language_model"].weights)
-    matcher, trained = parts["matcher"].weights, tmp_path / parts["classifier"].weights.root
-    for folder in (matcher.root, trained):
-        folder.mkdir(parents=True)
-    for name in matcher.names:
-        (matcher.root / name).write_bytes(ZIPPED)
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        (trained / name).write_bytes(content_of(name)[:-1])
-        with pytest.raises(zscap.MissingWeights, match=rf"lacks a whole .*{name}.* of runs/\S+, which you make: run `"):
-            zscap.load("audibility-guidance")
-        (trained / name).write_bytes(content_of(name))
-    assert about("audibility-guidance").problems() == [] and matcher.damaged(read=True) == matcher.names
-    matcher.path.write_bytes(ZIPPED[:-5])
-    with pytest.raises(zscap.MissingWeights, match=r"lacks a whole imagebind_huge\.pth of \S+ \(4\.8 GB, CC-[^;]*$"):
-        zscap.load("audibility-guidance")
 
 
 @pytest.mark.parametrize("preset", ["audibility-guidance", "zeraucap"])
@@ -329,6 +301,7 @@ class HubServer(BaseHTTPRequestHandler):
     """As much of the hub as its client needs for one repository, whose files any other address serves too."""
 
     files: ClassVar[dict[str, bytes]] = {}
+    kept_back: ClassVar[int] = 0  # of each file's bytes, the last
     lies: ClassVar[bytes | None] = None  # what is sent in place of any file
     asked: ClassVar[list[str]] = []
 
@@ -347,12 +320,21 @@ class HubServer(BaseHTTPRequestHandler):
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) - self.kept_back])
 
     do_HEAD = do_GET
 
     def log_message(self, *_):
         pass
+
+
+@contextmanager
+def serving():
+    """A real web server: its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), HubServer) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
 
 REVISION = "0123456789" * 4
@@ -391,14 +373,7 @@ def fetched(own, hub, tmp_path, monkeypatch, caplog):
     large = LARGE + ZIPPED
     monkeypatch.setattr(places, "SMALL", 100)
     monkeypatch.setattr(HubServer, "files", {"config.json": b"{}", "model.safetensors": LARGE, "large.pth": large})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), HubServer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    own(OWN + MINE.format(revision=REVISION, url=url, sha256=checksum_of(large, ""), bytes=len(large)))
     (tmp_path / "own.json").write_text("{}")
-    address = url + "/{repo_id}/resolve/{revision}/{filename}"
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     caplog.set_level(logging.INFO, "zscap")
 
@@ -408,9 +383,12 @@ def fetched(own, hub, tmp_path, monkeypatch, caplog):
         fetch("x", **settings)
         return [record.message for record in caplog.records if record.name.startswith("zscap")], set(HubServer.asked)
 
-    yield run
-    server.shutdown()
-    server.server_close()
+    with serving() as url:
+        own(OWN + MINE.format(revision=REVISION, url=url, sha256=checksum_of(large, ""), bytes=len(large)))
+        address = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+        yield run
 
 
 def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, tmp_path, monkeypatch):
