@@ -206,9 +206,6 @@ def test_every_preset_without_its_weights_says_so_in_one_line(hub, preset):
         weights = part.weights
         assert weights.place == "package" or f"{weights.description}" in str(caught.value)
         assert weights.place not in places.DOWNLOADS or weights.gigabytes > 0.05
-    if preset == "audibility-guidance":
-        for said in ("cache/imagebind/imagebind_huge.pth (4.8 GB, CC-BY-NC-SA 4.0)", "papermill notebooks/02_train"):
-            assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("preset", ["audibility-guidance", "zeraucap"])
@@ -252,9 +249,8 @@ def assets(monkeypatch, tmp_path):
 def test_every_file_of_a_preset_counts(assets, caplog):
     caplog.set_level(logging.INFO, "zscap")
     fetch("embedded", check=True)
-    assert caplog.messages == [
-        *("embedded: nothing to download", "embedded: 7 files checked, 0 of them with no checksum to compare")
-    ]
+    checked = "embedded: 7 files checked, 0 of them with no checksum to compare"
+    assert caplog.messages == ["embedded: nothing to download", checked]
     for preset in EMBEDDED:
         for role, part in about(preset).parts.items():
             for name in part.weights.names:
