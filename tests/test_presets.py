@@ -159,45 +159,16 @@ def test_audiosets_names_are_the_keywords_where_they_lie(own, monkeypatch, tmp_p
 # What is missing
 
 
-ZIPPED = b"PK\3\4" + bytes(5000) + b"PK\5\6" + bytes(18)
-
-
-def content_of(name):
-    """Something that a file of this name may hold."""
-    by_suffix = {".txt": b"a b\nc d\n", ".safetensors": save({"a": np.zeros(1000)}), ".bin": ZIPPED}
-    return by_suffix.get(Path(name).suffix, b'"%s"' % name.encode())
-
-
-def checksum_of(content, suffix):
-    """As the hub has it: sha256 of large files, git's own of others."""
-    if suffix in (".json", ".txt"):
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    return hashlib.sha256(content).hexdigest()
-
-
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """Empty caches; a call puts a network's files into the hub's as its client does, and says where."""
+def caches(monkeypatch, tmp_path):
+    """Empty ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZSCAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
-    def cached(weights):
-        folder = tmp_path / "hub" / f"models--{weights.folder.replace('/', '--')}"
-        snapshot, blobs = folder / "snapshots" / weights.revision, folder / "blobs"
-        snapshot.mkdir(parents=True)
-        blobs.mkdir()
-        for name in weights.files:
-            blob = blobs / checksum_of(content_of(name), Path(name).suffix)
-            blob.write_bytes(content_of(name))
-            (snapshot / name).symlink_to(blob)
-        return snapshot
-
-    return cached
-
 
 @pytest.mark.parametrize("preset", OTHERS)
-def test_every_preset_without_its_weights_says_so_in_one_line(hub, preset):
+def test_every_preset_without_its_weights_says_so_in_one_line(caches, preset):
     says = rf"^preset '{preset}' lacks .*\d [GM]B, .*run `zscap fetch"
     with pytest.raises(zscap.MissingWeights, match=says) as caught:
         zscap.load(preset)
@@ -206,37 +177,6 @@ def test_every_preset_without_its_weights_says_so_in_one_line(hub, preset):
         weights = part.weights
         assert weights.place == "package" or f"{weights.description}" in str(caught.value)
         assert weights.place not in places.DOWNLOADS or weights.gigabytes > 0.05
-
-
-@pytest.mark.parametrize("preset", ["audibility-guidance", "zeraucap"])
-def test_a_file_of_the_hubs_that_was_cut_off_is_seen_at_once(hub, preset):
-    weights = about(preset).parts["language_model"].weights
-    snapshot = hub(weights)
-    assert weights.problem(preset) is None and weights.path == snapshot
-    for name in weights.names:
-        file = snapshot / name
-        whole, blob = file.read_bytes(), file.resolve()
-        for kept in (0, len(whole) // 2, len(whole) - 1):
-            blob.write_bytes(whole[:kept])
-            assert weights.problem(preset) == f"a whole {name} of {weights.description}: run `zscap fetch {preset}`"
-            file.unlink()
-            file.write_bytes(whole[:kept])  # where no links can be made, there is no checksum
-            assert weights.damaged() == ([] if file.suffix == ".txt" else [name])
-            file.unlink()
-            file.symlink_to(blob)
-        blob.write_bytes(whole)
-    if preset == "zeraucap":  # torch's files from before 1.6 say nothing of their length
-        (snapshot / "pytorch_model.bin").unlink()
-        (snapshot / "pytorch_model.bin").write_bytes(b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
-        assert weights.damaged() == []
-
-
-def test_weights_of_the_working_directory_do_not_stand_for_the_hubs(tmp_path, hub):
-    weights = about("zeraucap").parts["matcher"].weights
-    (tmp_path / weights.folder).mkdir(parents=True)
-    for name in weights.files:
-        (tmp_path / weights.folder / name).write_bytes(content_of(name))
-    assert weights.damaged() == weights.names and weights.path != Path(weights.folder)
 
 
 @pytest.fixture
@@ -285,12 +225,19 @@ def test_what_is_missing_is_said_before_anything_slow_is_imported(tmp_path):
 
 
 @pytest.mark.parametrize(("absent", "preset"), [("pip", "small-reference"), ("gguf", "small"), ("accelerate", "small")])
-def test_what_fetching_needs_is_named_before_anything_is_downloaded(hub, monkeypatch, tmp_path, absent, preset):
+def test_what_fetching_needs_is_named_before_anything_is_downloaded(caches, monkeypatch, tmp_path, absent, preset):
     monkeypatch.setitem(sys.modules, absent, None)
     says = rf"{absent}.*`pip install 'zscap\[small\]'`.*`uv pip install {absent}`"
     with pytest.raises(zscap.MissingWeights, match=says):
         fetch(preset)
     assert not (tmp_path / "cache").exists()
+
+
+def checksum_of(content, suffix):
+    """As the hub has it: sha256 of large files, git's own of others."""
+    if suffix in (".json", ".txt"):
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 class HubServer(BaseHTTPRequestHandler):
@@ -334,7 +281,8 @@ def serving():
 
 
 REVISION = "0123456789" * 4
-LARGE = save({"a": np.zeros(1000)})
+LARGE, ZIPPED = save({"a": np.zeros(1000)}), b"PK\3\4" + bytes(5000) + b"PK\5\6" + bytes(18)
+FILES = {"config.json": b"{}", "merges.txt": b"a b\nc d\n", "model.safetensors": LARGE, "pytorch_model.bin": ZIPPED}
 MINE = """
 [x.language_model]
 network = "causal"
@@ -343,7 +291,7 @@ folder = "owner/name"
 revision = "{revision}"
 gigabytes = 0.1
 license = "MIT"
-files = ["config.json", "model.safetensors"]
+files = ["config.json", "merges.txt", "model.safetensors", "pytorch_model.bin"]
 
 [x.matcher]
 network = "imagebind"
@@ -364,11 +312,11 @@ command = "make"
 
 
 @pytest.fixture
-def fetched(own, hub, tmp_path, monkeypatch, caplog):
+def fetched(own, caches, tmp_path, monkeypatch, caplog):
     """Fetches a preset with all kinds of places; gives what was logged, and what was downloaded."""
     large = LARGE + ZIPPED
     monkeypatch.setattr(places, "SMALL", 100)
-    monkeypatch.setattr(HubServer, "files", {"config.json": b"{}", "model.safetensors": LARGE, "large.pth": large})
+    monkeypatch.setattr(HubServer, "files", FILES | {"large.pth": large})
     (tmp_path / "own.json").write_text("{}")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     caplog.set_level(logging.INFO, "zscap")
@@ -390,11 +338,11 @@ def fetched(own, hub, tmp_path, monkeypatch, caplog):
 def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, tmp_path, monkeypatch):
     snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / REVISION
     weights, other = snapshot / "model.safetensors", tmp_path / "cache" / "mine" / "large.pth"
-    whole = {file: HubServer.files[file.name] for file in (snapshot / "config.json", weights, other)}
+    whole = {snapshot / name: content for name, content in FILES.items()} | {other: HubServer.files["large.pth"]}
     described = ["owner/name (0.1 GB, MIT)", f"{other} (0.2 GB, MIT)"]
-    nothing, counted = "x: nothing to download", "x: 4 files checked, 1 of them with no checksum to compare"
+    nothing, counted = "x: nothing to download", "x: 6 files checked, 1 of them with no checksum to compare"
 
-    assert fetched() == (described[::-1], {"config.json", "model.safetensors", "large.pth"})
+    assert fetched() == (described[::-1], set(HubServer.files))
     assert {file: file.read_bytes() for file in whole} == whole
     assert fetched() == ([nothing], set())
 
@@ -434,3 +382,31 @@ def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, t
     (tmp_path / "own.json").write_text("{")
     with pytest.raises(zscap.MissingWeights, match=r"lacks a whole own\.json of \., which you make: run `make`"):
         fetched(check=True)
+
+
+def test_a_file_of_the_hubs_that_was_cut_off_is_seen_at_once(fetched):
+    fetched()
+    weights = about("x").parts["language_model"].weights
+    for name in weights.names:
+        file = weights.root / name
+        whole, blob = file.read_bytes(), file.resolve()
+        for kept in (0, len(whole) // 2, len(whole) - 1):
+            blob.write_bytes(whole[:kept])
+            assert weights.problem("x") == f"a whole {name} of {weights.description}: run `zscap fetch x`"
+            file.unlink()
+            file.write_bytes(whole[:kept])  # where no links can be made, there is no checksum
+            assert weights.damaged() == ([] if file.suffix == ".txt" else [name])
+            file.unlink()
+            file.symlink_to(blob)
+        blob.write_bytes(whole)
+    file.unlink()
+    file.write_bytes(b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # torch's before 1.6 say nothing of their length
+    assert weights.damaged() == []
+
+
+def test_weights_of_the_working_directory_do_not_stand_for_the_hubs(fetched):
+    weights = about("x").parts["language_model"].weights
+    Path(weights.folder).mkdir(parents=True)
+    for name, content in FILES.items():
+        Path(weights.folder, name).write_bytes(content)
+    assert weights.damaged() == weights.names and weights.path != Path(weights.folder)
