@@ -82,14 +82,7 @@ def encode(container, stream, samples: np.ndarray) -> None:
     container.mux([*stream.encode(frame), *stream.encode()])
 
 
-MEDIA = {
-    "aac": "m4a mp4 mov aac 3gp",
-    "libopus": "mkv webm mka",
-    "mp3": "avi",
-    "mp2": "mpg",
-    "alac": "caf",
-    "wmav2": "wma",
-}
+MEDIA = {"aac": "m4a mp4 aac 3gp", "libopus": "mkv webm mka", "mp3": "avi", "mp2": "mpg", "alac": "caf", "wmav2": "wma"}
 
 
 @pytest.mark.parametrize(
@@ -235,22 +228,20 @@ def test_bad_files_are_named_in_one_line(tmp_path):
 
 def test_files_larger_than_memory_are_not_read(tmp_path):
     """Wav files of zeros that take no room on the disk."""
-    for channels in (12, 1000):
-        soundfile.write(tmp_path / f"{channels}.wav", np.zeros((0, channels), np.int16), 48_000)
-        os.truncate(tmp_path / f"{channels}.wav", 100 * 48_000 * channels * 2)
-    tracemalloc.start()
-    check_refused(read_audio, tmp_path / "12.wav", "is silent")
-    check_refused(read_audio, tmp_path / "1000.wav", "not readable as audio")
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100e6  # its channels are averaged as they come; all of them would be 230 MB
+    for channels, says in ((12, "is silent"), (1000, "not readable as audio")):
+        soundfile.write(path := tmp_path / "a.wav", np.zeros((0, channels), np.int16), 48_000)
+        os.truncate(path, 100 * 48_000 * channels * 2)
+        tracemalloc.start()
+        check_refused(read_audio, path, says)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100e6  # channels are averaged as they come; all twelve would be 230 MB
 
 
 def test_errors_that_are_kept_keep_nothing_else(tmp_path):
     """Of thousands of recordings in a list, all may be bad."""
-    bad = tone(1.0)
-    bad[-1] = np.nan
-    paths = [media(tmp_path / f"{number}.mkv", bad[None], RATE, "pcm_f32le") for number in range(4)]
+    bad = np.append(tone(1.0), np.nan)[None]
+    paths = [media(tmp_path / f"{number}.mkv", bad, RATE, "pcm_f32le") for number in range(4)]
     captioner = zscap.load("embedded", num_iterations=0, max_new_tokens=1)
     captioner(paths[:2])  # opens what stays open
     before = len(os.listdir("/dev/fd"))
@@ -358,11 +349,10 @@ def test_other_formats_are_not_opened(tmp_path, monkeypatch):
 
 
 def test_every_kind_of_pixel_becomes_rgb():
-    for mode in ("1", "L", "P", "RGBA", "CMYK", "YCbCr", "I;16"):
+    for mode in ("1", "L", "P", "RGBA", "CMYK", "YCbCr"):
         assert read_image(Image.new(mode, (8, 8))).mode == "RGB"
-    shades = Image.fromarray(np.linspace(0, 65_535, 256).astype(np.uint16)[None].repeat(16, axis=0))
-    assert shades.mode == "I;16"
-    assert np.asarray(read_image(shades))[0, :, 0].tolist() == list(range(256))
+    shades = Image.fromarray(np.arange(2**16).astype(np.uint16).reshape(256, 256))  # 16 bits
+    assert np.asarray(read_image(shades))[:, 9].tolist() == [[shade] * 3 for shade in range(256)]
 
 
 def test_a_photograph_stands_as_it_was_held(tmp_path):
@@ -378,8 +368,7 @@ def test_a_photograph_stands_as_it_was_held(tmp_path):
 
 def test_images_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     quarters().save(tmp_path / "whole.png")
-    content = (tmp_path / "whole.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     (tmp_path / "folder").mkdir()
     for source, says in (
         (tmp_path / "folder", "folder: is no regular file"),
