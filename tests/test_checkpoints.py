@@ -5,6 +5,7 @@ import json
 import os
 import pickle
 import shutil
+from contextlib import nullcontext, suppress
 
 import numpy as np
 import pytest
@@ -22,9 +23,8 @@ import zscap
 from studies.classifiers import train_text_classifier
 from studies.writers import LocalModel
 from zscap.captioners.conditional import load_speech_captioner
-from zscap.errors import MissingWeights, ZscapError
+from zscap.errors import MissingWeights
 from zscap.evaluation.judges import Fluency
-from zscap.files.packed import check_finite
 from zscap.files.pretrained import load_language_model
 from zscap.folders import ASSETS
 from zscap.matchers.clap import CLAP
@@ -75,6 +75,29 @@ def written(tmp_path_factory):
     return copy
 
 
+def trained(folder):
+    train_text_classifier(["a dog barks"] * 9, ["a blue sky"] * 9, model=folder, folder=folder / "new")
+
+
+def change(file, **changes):
+    """Changes settings of a checkpoint; gives its folder."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | changes))
+    return file.parent
+
+
+def weigh(folder, name, value):
+    """Changes the last number of a weight."""
+    weights = load_file(folder / "model.safetensors")
+    weights[name].view(-1)[-1] = value
+    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+
+
+def check_refused(reader, folder, says="no whole"):
+    with pytest.raises(MissingWeights, match=says) as caught:
+        READERS[reader][1](folder)
+    assert "\n" not in str(caught.value)
+
+
 def bait(folder, ran, **changes):
     """Code in all places where transformers looks for some; what runs it leaves a file."""
     folder = folder / "language_model" if (folder / "language_model").is_dir() else folder
@@ -84,8 +107,8 @@ def bait(folder, ran, **changes):
     auto = "Config Model ModelForCausalLM ModelForSequenceClassification ModelForSpeechSeq2Seq Processor"
     classes = {f"Auto{name}": "evil.Evil" for name in f"{auto} FeatureExtractor ImageProcessor VideoProcessor".split()}
     for file in folder.glob("*config.json"):
-        settings = json.loads(file.read_text()) | {"auto_map": classes | {"AutoTokenizer": ["evil.Evil"] * 2}}
-        file.write_text(json.dumps(settings | {name: value for name, value in changes.items() if name in settings}))
+        known = {name: value for name, value in changes.items() if name in json.loads(file.read_text())}
+        change(file, auto_map=classes | {"AutoTokenizer": ["evil.Evil"] * 2}, **known)
     return folder
 
 
@@ -102,29 +125,20 @@ UNKNOWN = {"model_type": "evil", "tokenizer_class": "Evil", "feature_extractor_t
 
 @pytest.mark.parametrize("reader", READERS)
 def test_no_code_of_a_checkpoint_runs(written, tmp_path, ran, reader):
-    folder = written(reader, tmp_path)
-    bait(folder, ran)
-    READERS[reader][1](folder)
-    assert not ran.exists()
-    shutil.rmtree(folder)
-    bait(written(reader, tmp_path), ran, **UNKNOWN)
-    try:
-        READERS[reader][1](folder)
-    except ZscapError as error:
-        assert isinstance(error, MissingWeights) and "\n" not in str(error)
-    assert not ran.exists()
+    for changes in ({}, UNKNOWN):
+        folder = written(reader, tmp_path)
+        bait(folder, ran, **changes)
+        with suppress(MissingWeights) if changes else nullcontext():
+            READERS[reader][1](folder)
+        assert not ran.exists()
+        shutil.rmtree(folder)
 
 
 def test_code_that_the_hub_has_for_attention_is_not_fetched(written, tmp_path):
-    folder = written("classifier", tmp_path)
-    settings = json.loads((folder / "config.json").read_text()) | {"attn_implementation": "kernels-community/evil"}
-    (folder / "config.json").write_text(json.dumps(settings))
-    with pytest.raises(
-        MissingWeights, match=r"attn_implementation=kernels-community/evil; must be no code of the hub's"
-    ):
-        zscap.TextClassifier.load(folder)
-    with pytest.raises(MissingWeights, match="must be no code of the hub's"):
-        train_text_classifier(["a dog barks"] * 9, ["a blue sky"] * 9, model=folder, folder=tmp_path / "new")
+    folder = change(written("classifier", tmp_path) / "config.json", attn_implementation="kernels-community/evil")
+    for read in (zscap.TextClassifier.load, trained):
+        with pytest.raises(MissingWeights, match="attn_implementation=kernels-community/evil; must be no code of the"):
+            read(folder)
 
 
 def test_code_of_a_checkpoint_would_run_if_it_were_not_refused(written, tmp_path, ran):
@@ -152,28 +166,25 @@ PICKLES = {
 OF_TRANSFORMERS = [name for name in READERS if name != "matcher"]
 
 
-@pytest.mark.parametrize(
-    ("reader", "form"),
-    [*((reader, "zip") for reader in OF_TRANSFORMERS), *(("language model", form) for form in PICKLES)],
-)
-def test_no_pickle_runs(written, tmp_path, ran, reader, form):
+@pytest.mark.parametrize("reader", OF_TRANSFORMERS)
+def test_no_pickle_runs(written, tmp_path, ran, reader):
     folder = written(reader, tmp_path)
     name = next(iter(load_file(folder / "model.safetensors")))
     (folder / "model.safetensors").unlink()
-    PICKLES[form]({name: Evil(ran)}, folder / "pytorch_model.bin")
-    with pytest.raises(MissingWeights):
-        READERS[reader][1](folder)
-    assert not ran.exists()
+    for form in PICKLES.values():
+        form({name: Evil(ran)}, folder / "pytorch_model.bin")
+        check_refused(reader, folder)
+        assert not ran.exists()
 
 
-@pytest.mark.parametrize("form", PICKLES)
-def test_no_pickle_of_imagebind_runs(tmp_path, ran, form):
-    file = tmp_path / "imagebind_huge.pth"
-    PICKLES[form](reference_imagebind.weights() | {"modality_heads.text.proj.1.weight": Evil(ran)}, file)
-    with pytest.raises(MissingWeights, match=r"imagebind_huge\.pth: no whole checkpoint of ImageBind"):
-        ImageBind.load(file)
-    assert not ran.exists()
-    pickle.loads(pickle.dumps(Evil(ran)))
+def test_no_pickle_of_imagebind_runs(tmp_path, ran):
+    file, evil = tmp_path / "imagebind_huge.pth", {"modality_heads.text.proj.1.weight": Evil(ran)}
+    for form in PICKLES.values():
+        form(reference_imagebind.weights() | evil, file)
+        with pytest.raises(MissingWeights, match=r"imagebind_huge\.pth: no whole checkpoint of ImageBind"):
+            ImageBind.load(file)
+        assert not ran.exists()
+    pickle.loads(pickle.dumps(evil))
     assert ran.exists()
 
 
@@ -185,23 +196,11 @@ PANICS = {"type": "TemplateProcessing", "single": [SECOND], "pair": [FIRST, SECO
 def test_a_tokenizer_that_panics_is_refused(written, tmp_path, reader):
     """Rust's panics are no Exception of Python's."""
     folder = written(reader, tmp_path)
-    file = next(folder.rglob("tokenizer.json"))
-    file.write_text(json.dumps(json.loads(file.read_text()) | {"post_processor": PANICS}))
-    with pytest.raises(MissingWeights):
-        READERS[reader][1](folder)
+    change(next(folder.rglob("tokenizer.json")), post_processor=PANICS)
+    check_refused(reader, folder)
 
 
 # Numbers
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16, torch.bfloat16])
-def test_numbers_that_are_not_finite_are_named(dtype):
-    weights = {"whole": torch.randn(9, 5, dtype=dtype), "none": torch.empty(0), "ids": torch.arange(3)}
-    check_finite(weights | {"scalar": torch.tensor(1.0, dtype=dtype)})
-    for value in (np.nan, np.inf, -np.inf):
-        weights["layers.1.bias"] = torch.zeros(5, 9, dtype=dtype).T.index_fill(0, torch.tensor([7]), value)
-        with pytest.raises(ValueError, match=r"layers\.1\.bias holds a number that is not finite"):
-            check_finite(weights)
 
 
 @pytest.mark.parametrize("reader", OF_TRANSFORMERS)
@@ -209,20 +208,16 @@ def test_a_checkpoint_with_a_number_that_is_not_finite_is_refused(written, tmp_p
     folder = written(reader, tmp_path)
     weights = load_file(folder / "model.safetensors")
     name = next(name for name in reversed(weights) if weights[name].is_floating_point())
-    for value in (np.nan, np.inf):
-        weights[name].view(-1)[-1] = value
-        save_file(weights, folder / "model.safetensors", {"format": "pt"})
-        with pytest.raises(MissingWeights, match=rf"no whole checkpoint of .*{name} holds a number that is not finite"):
-            READERS[reader][1](folder)
+    for value in (np.nan, np.inf, -np.inf):
+        weigh(folder, name, value)
+        check_refused(reader, folder, rf"no whole checkpoint of .*{name} holds a number that is not finite")
 
 
 def test_a_weight_that_half_precision_cannot_hold_is_refused_in_it(written, tmp_path):
-    folder = written("language model", tmp_path)
-    weights = load_file(folder / "model.safetensors")
-    weights["transformer.h.1.mlp.c_fc.bias"][3] = 1e5
-    save_file(weights, folder / "model.safetensors", {"format": "pt"})
+    folder, name = written("language model", tmp_path), "transformer.h.1.mlp.c_fc.bias"
+    weigh(folder, name, 1e5)
     load_language_model(folder)
-    with pytest.raises(MissingWeights, match=r"transformer\.h\.1\.mlp\.c_fc\.bias holds a number that is not finite"):
+    with pytest.raises(MissingWeights, match=f"{name} holds a number that is not finite"):
         load_language_model(folder, dtype="float16")
 
 
@@ -243,12 +238,8 @@ def test_imagebind_with_a_number_that_is_not_finite_is_refused(tmp_path):
 
 SETTINGS = {  # reader and file: values of settings that do not fit, or fill the memory
     ("language model", "generation_config.json"): {"eos_token_id": ("10", {"a": 1})},
-    ("language model", "tokenizer_config.json"): {
-        "model_max_length": ([1], 0),
-        "bos_token": ("a token that the model does not know",),
-    },
+    ("language model", "tokenizer_config.json"): {"model_max_length": ([1], 0), "bos_token": ("a token of no model",)},
     ("language model", "config.json"): {
-        "attn_implementation": ("kernels-community/flash-attn2",),
         "_attn_implementation": ({"": "somebody/kernel"},),
         "resid_pdrop": (381,),
         "n_layer": (10**9, 10**3, 100),  # of more layers than Python builds in time, and than the file holds
@@ -276,23 +267,17 @@ SETTINGS = {  # reader and file: values of settings that do not fit, or fill the
     },
     ("captioner", "generation_config.json"): {"suppress_tokens": ([10**9], "all")},
 }
-CHANGES = [
-    (reader, file, name, value)
-    for (reader, file), settings in SETTINGS.items()
-    for name, values in settings.items()
-    for value in values
-]
 
 
-@pytest.mark.parametrize(("reader", "file", "name", "value"), CHANGES, ids=str)
+@pytest.mark.parametrize(("reader", "file"), SETTINGS)
 @pytest.mark.timeout(100)
-def test_settings_that_do_not_fit_or_fill_the_memory_are_refused(written, tmp_path, reader, file, name, value):
+def test_settings_that_do_not_fit_or_fill_the_memory_are_refused(written, tmp_path, reader, file):
     folder = written(reader, tmp_path)
-    settings = json.loads((folder / file).read_text())
-    (folder / file).write_text(json.dumps(settings | {name: value}))
-    with pytest.raises(MissingWeights, match=r"checkpoint: no whole .*; give a folder with ") as caught:
-        READERS[reader][1](folder)
-    assert "\n" not in str(caught.value)
+    whole = (folder / file).read_text()
+    for name, value in [(name, value) for name, values in SETTINGS[reader, file].items() for value in values]:
+        change(folder / file, **{name: value})
+        check_refused(reader, folder, r"checkpoint: no whole .*; give a folder with ")
+        (folder / file).write_text(whole)
 
 
 @pytest.mark.parametrize("text", ["[" * 10**6, "[1]", "", '{"a": ' * 10**4, None], ids=["[[", "[1]", "", "{{", "huge"])
@@ -304,7 +289,6 @@ def test_settings_that_are_none_are_refused(written, tmp_path, text):
         file.write_text(text or "")
         if text is None:
             os.truncate(file, 10**10)  # sparse
-        with pytest.raises(MissingWeights, match="no whole checkpoint"):
-            load_language_model(folder)
+        check_refused("language model", folder, "no whole checkpoint")
         file.write_text(whole)
     load_language_model(folder)

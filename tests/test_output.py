@@ -2,11 +2,11 @@
 
 import csv
 import json
+import multiprocessing
 import os
 import re
 import resource
-import subprocess
-import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +35,11 @@ def write(path: Path, *captions: Caption, settings: dict = SETTINGS) -> list[str
             if caption.source in remaining:
                 output.write(caption)
     return remaining
+
+
+def check_refused(path: Path, says: str, inputs: tuple = (), settings: dict = SETTINGS) -> None:
+    with pytest.raises(UnwritableOutput, match=says):
+        Output(path, settings, inputs)
 
 
 def rows(path: Path) -> list[dict]:
@@ -73,18 +78,14 @@ def test_a_source_has_one_row(path):
     first = path.read_bytes()
     assert write(path, BAD, GOOD) == ["b.wav"]
     assert path.read_bytes() == first  # it failed again
-    other = Caption("b.wav", error=UnreadableSource("b.wav: is silent"))
     path.chmod(0o640)
-    write(path, other, GOOD)
-    assert [row["source"] for row in rows(path)] == ["a.wav", "b.wav"]
-    assert rows(path)[1]["error"] == "b.wav: is silent"
+    write(path, Caption("b.wav", error=UnreadableSource("b.wav: is silent")), GOOD)
+    assert [row["source"] for row in rows(path)] == ["a.wav", "b.wav"] and rows(path)[1]["error"] == "b.wav: is silent"
+    assert write(path, GOOD) == [] and len(rows(path)) == 2  # a run of other sources leaves the failed one alone
     mended = Caption("b.wav", "", "a dog", " a dog", (4,))
-    assert write(path, GOOD) == []  # a run of other sources leaves the failed one alone
-    assert len(rows(path)) == 2
-    write(path, mended, GOOD)
-    assert [row["source"] for row in rows(path)] == ["a.wav", "b.wav"] and rows(path)[1]["text"] == "a dog"
+    assert write(path, mended, GOOD) == ["b.wav"] and write(path, mended, GOOD) == []
+    assert [(row["source"], row["text"]) for row in rows(path)][1:] == [("b.wav", "a dog")]
     assert path.stat().st_mode & 0o777 == 0o640 and os.listdir(path.parent) == [path.name]
-    assert write(path, mended, GOOD) == []
 
 
 def test_other_settings_are_refused_and_named(path):
@@ -93,28 +94,21 @@ def test_other_settings_are_refused_and_named(path):
     before = path.read_bytes()
     changes = {"device": "cuda", "keywords": "b.txt", "preset": "q", "options": settings["options"] | {"kappa": 0.9}}
     for name, value in changes.items():
-        with pytest.raises(
-            UnwritableOutput, match=f'holds captions made with .*"{name}".*choose another --out'
-        ) as raised:
-            Output(path, settings | {name: value})
+        says = f'holds captions made with .*"{name}".*choose another --out'
+        if name == "options" and path.suffix == ".jsonl":  # of many only those that differ are named
+            says = 'made with {"options": {"kappa": 0.4}}; choose another --out for {"options": {"kappa": 0.9}}'
+        check_refused(path, says, settings=settings | {name: value})
     assert path.read_bytes() == before
-    if path.suffix == ".jsonl":  # of many options only those that differ are named
-        says = 'made with {"options": {"kappa": 0.4}}; choose another --out for {"options": {"kappa": 0.9}}'
-        assert says in str(raised.value)
 
 
 FOREIGN = [
     '{"my": "only copy"}',
-    '{"my": "only',
-    "my notes",
     "{",
     '{"source": "a.wav", "text": "mine"}',
     '{"source": "a.wav", "text": "mine"}\n',
     "source,text\na,b\n",
-    '"',
     "\n",
     "\x00\xff",
-    '{"source": ' + 10**5 * "[" + "\n",
     '{"source": "' + 10**5 * "[" + "\n",
 ]
 
@@ -122,8 +116,7 @@ FOREIGN = [
 @pytest.mark.parametrize("content", FOREIGN)
 def test_a_file_of_somebody_else_is_never_changed(path, content):
     path.write_bytes(content.encode("latin-1"))
-    with pytest.raises(UnwritableOutput, match=r"line 1 is not a caption of zscap; choose another --out"):
-        write(path, GOOD)
+    check_refused(path, "line 1 is not a caption of zscap; choose another --out")
     assert path.read_bytes() == content.encode("latin-1")
     assert os.listdir(path.parent) == [path.name]
 
@@ -137,16 +130,14 @@ def test_every_line_is_checked(path):
     cell = own + b"," * len(COLUMNS) + b'"' + 2**18 * b"x" + b'"\n'
     for content in (own + b"my note\n", own + b"my notes", own + b"c.wavy,my notes", own + b"\xff", stray, cell):
         path.write_bytes(content)
-        with pytest.raises(UnwritableOutput, match=r"line \d is not a caption of zscap"):
-            write(path, GOOD, OTHER)
+        check_refused(path, r"line \d is not a caption of zscap", ("a.wav", "c.wav"))
         assert path.read_bytes() == content
 
 
-def test_a_large_file_of_somebody_else_is_not_read(tmp_path):
-    with (tmp_path / "a.jsonl").open("wb") as file:
-        file.truncate(2**36)
-    with pytest.raises(UnwritableOutput, match="line 1 is not a caption of zscap"):
-        write(tmp_path / "a.jsonl", GOOD)
+def test_a_large_file_of_somebody_else_is_not_read(path):
+    path.touch()
+    os.truncate(path, 2**36)
+    check_refused(path, "line 1 is not a caption of zscap")
 
 
 def test_an_output_that_is_an_input_or_no_file_is_refused(tmp_path):
@@ -155,47 +146,45 @@ def test_an_output_that_is_an_input_or_no_file_is_refused(tmp_path):
     os.link(clip, tmp_path / "hard.wav")
     (tmp_path / "soft.wav").symlink_to(clip)
     for path in (clip, tmp_path / "hard.wav", tmp_path / "soft.wav", tmp_path / "." / "a.wav"):
-        with pytest.raises(UnwritableOutput, match="is one of the files to read; choose another --out"):
-            Output(path, SETTINGS, [str(clip)])
-    with pytest.raises(UnwritableOutput, match="is one of the files to read"):
-        Output(tmp_path / "new.wav", SETTINGS, [tmp_path / "new.wav"])  # a source that is missing
+        check_refused(path, "is one of the files to read; choose another --out", (str(clip),))
+    missing = tmp_path / "new.wav"
+    check_refused(missing, "is one of the files to read", (missing,))
     for path in (Path("/dev/full"), tmp_path):
-        with pytest.raises(UnwritableOutput, match=f"{path}: is no regular file; choose another --out"):
-            Output(path, SETTINGS)
-    with pytest.raises(UnwritableOutput, match="lies in a file, which is no folder; choose another --out"):
-        Output(clip / "a.csv", SETTINGS)
-    with pytest.raises(UnwritableOutput, match=r"cannot be written \(File name too long\)"):
-        Output(tmp_path / ("a" * 300), SETTINGS)
+        check_refused(path, f"{path}: is no regular file; choose another --out")
+    check_refused(clip / "a.csv", "lies in a file, which is no folder; choose another --out")
+    check_refused(tmp_path / ("a" * 300), r"cannot be written \(File name too long\)")
+
+
+def hold(path: Path, held) -> None:
+    with Output(path, SETTINGS):
+        held.set()
+        time.sleep(100)
 
 
 def test_two_runs_at_once(path):
     other = path.with_stem("b")
     other.symlink_to(path)
-    code = f"""
-import sys
-from pathlib import Path
-from zscap.files.output import COLUMNS, Output
-with Output(Path({str(other)!r}), {SETTINGS}):
-    print("locked", flush=True)
-    sys.stdin.read()
-"""
-    holder = subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    assert holder.stdout.readline() == b"locked\n"
-    with pytest.raises(UnwritableOutput, match="another run is writing it; wait, or choose another --out"):
-        write(path, GOOD)
+    fork = multiprocessing.get_context("fork")
+    run = fork.Process(target=hold, args=(other, held := fork.Event()), daemon=True)
+    run.start()
+    assert held.wait(50)
+    check_refused(path, "another run is writing it; wait, or choose another --out")
     assert not path.exists()
-    holder.kill()
-    holder.communicate()
+    run.kill()
+    run.join()
     write(path, GOOD)  # the lock of a killed run is nobody's
     assert len(rows(path)) == 1 and other.is_symlink()
     assert sorted(os.listdir(path.parent)) == [path.name, other.name]
 
 
 def test_the_folder_is_made_and_no_file_before_the_first_row(tmp_path):
+    (tmp_path / "victim").write_text("mine")
     with Output(tmp_path / "new" / "folder" / "a.csv", SETTINGS) as output:
         assert output.path.parent.is_dir() and not output.path.exists()
+        output.path.with_name(".a.csv.zscap-new").symlink_to(tmp_path / "victim")  # is not followed
         output.write(GOOD)
-    assert len(rows(output.path)) == 1
+    assert len(rows(output.path)) == 1 and not output.path.is_symlink()
+    assert (tmp_path / "victim").read_text() == "mine"
 
 
 @pytest.mark.parametrize("name", [b"\xff\n,\r.wav", b"a\rb.wav"])
@@ -218,11 +207,3 @@ def test_a_full_disk_is_said_and_the_run_goes_on_later(path):
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert write(path, GOOD, OTHER) == ["c.wav"]
     assert [row["source"] for row in rows(path)] == ["a.wav", "c.wav"]
-
-
-def test_a_link_where_the_new_file_goes_is_not_followed(tmp_path):
-    (tmp_path / "victim").write_text("mine")
-    (tmp_path / ".a.jsonl.zscap-new").symlink_to(tmp_path / "victim")
-    write(tmp_path / "a.jsonl", GOOD)
-    assert (tmp_path / "victim").read_text() == "mine" and len(rows(tmp_path / "a.jsonl")) == 1
-    assert not (tmp_path / "a.jsonl").is_symlink()

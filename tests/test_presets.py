@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import tomllib
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import ClassVar
@@ -41,9 +42,8 @@ def test_embedded_captions_name_the_sound_alone_and_in_a_batch():
     together = captioner(clips)
     for caption, word in zip(together, ("rain", "crow", "clock"), strict=True):
         assert word in caption.text
-    assert [captioner(clip).tokens for clip in clips] == [caption.tokens for caption in together]
-    unguided = captioner(clips, num_iterations=0)
-    assert len({caption.text for caption in unguided}) == 1  # it hears nothing by itself
+    assert captioner(clips[1]).tokens == together[1].tokens
+    assert len({caption.text for caption in captioner(clips, num_iterations=0)}) == 1  # it hears nothing by itself
 
 
 @pytest.mark.parametrize("enabled", [True, False])
@@ -72,19 +72,13 @@ def test_what_is_downloaded_is_pinned_and_has_a_safe_address():
     for each in [*weights, *DATASETS.values()]:
         assert each.place != "hub" or len(each.revision) == 40
         assert each.place != "wheel" or len(each.sha256) == 64
-        for published in each.files.values() if each.place in ("download", "data") else ():
-            assert published["url"].startswith("https://")
-            assert (
-                len(published.get("sha256", "")) == 64 or "c27bc303e5a4d836714858a27c02a812b62d537f" in published["url"]
-            )
+        for file in each.files.values() if each.place in ("download", "data") else ():
+            assert file["url"].startswith("https://")
+            assert len(file.get("sha256", "")) == 64 or "c27bc303e5a4d836714858a27c02a812b62d537f" in file["url"]
     assert {each.place for each in weights} == {"package", "hub", "download", "folder", "wheel"}
 
 
-def test_unknown_names_are_told():
-    with pytest.raises(zscap.UnknownPreset, match="unknown preset 'embeded': did you mean 'embedded'"):
-        zscap.load("embeded")
-    with pytest.raises(zscap.InvalidOption, match="device 'tpu'"):
-        zscap.load("embedded", device="tpu")
+def test_a_name_is_no_language_model():
     with pytest.raises(zscap.InvalidOption, match=r"language_model='gpt2': give zscap\.LanguageModel"):
         zscap.load("embedded", language_model="gpt2")
 
@@ -113,49 +107,35 @@ def own(monkeypatch, tmp_path):
     return (tmp_path / "own.toml").write_text
 
 
-@pytest.mark.parametrize(
-    ("whole", "wrong"),
-    [
-        ('takes = ["audio"]', "takes = 3"),
-        ('takes = ["audio"]', "takes = [1]"),
-        ('takes = ["audio"]', 'takes = ["smell"]'),
-        ('description = ""', "description = 1"),
-        ('guidance = "magic"', "guidance = 1"),
-        ('guidance = "magic"', 'guidance = "magic"\noptions = 1'),
-        ('command = ""', "revision = 3"),
-        ('command = ""', "settings = 3"),
-        ('command = ""', "entry = []"),
-        ('command = ""', "dtype = 1"),
-        ("files = []", "files = [1]"),
-        ('place = "folder"', 'place = "cellar"'),
-    ],
-)
-def test_presets_of_wrong_types_are_refused(own, whole, wrong):
-    own((OWN + NETWORK).replace(whole, wrong))
-    with pytest.raises(zscap.InvalidData, match=r"preset 'x': .*must be") as caught:
-        zscap.presets()
+WRONG = {
+    OWN: ["takes = 3", "takes = [1]", 'takes = ["smell"]', "description = 1", "guidance = 1", "options = 1"],
+    NETWORK: ["revision = []", "settings = 3", "dtype = 1", "files = [1]", 'place = "cellar"', 'network = "cuasal"'],
+}
+
+
+@pytest.mark.parametrize("wrong", [*WRONG[OWN], *WRONG[NETWORK]])
+def test_presets_of_wrong_types_are_refused(own, wrong):
+    name, table = wrong.split()[0], OWN if wrong in WRONG[OWN] else NETWORK
+    others = [line for line in table.splitlines() if line.split(" ")[0] != name]
+    own((OWN + NETWORK).replace(table, "\n".join([*others, wrong, ""])))
+    with pytest.raises(zscap.InvalidData, match=rf"{name}=.*(must be|did you mean 'causal')") as caught:
+        zscap.load("x")
     assert "\n" not in str(caught.value)
 
 
-def test_a_network_that_is_unknown_is_refused(own):
-    own((OWN + NETWORK).replace("causal", "cuasal"))
-    with pytest.raises(zscap.InvalidData, match=r"network='cuasal': did you mean 'causal'\?"):
-        zscap.load("x")
-
-
 @pytest.mark.parametrize(
-    "error",
+    ("kind", "says"),
     [
-        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 9.00 GiB."),
-        RuntimeError("MPS backend out of memory (MPS allocated: 9.00 GiB)."),
-        RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory, 9.00 GiB"),
+        (torch.OutOfMemoryError, "CUDA out of memory. Tried to allocate"),
+        (RuntimeError, "MPS backend out of memory (MPS allocated:"),
+        (RuntimeError, "[enforce fail] DefaultCPUAllocator: can't allocate memory,"),
     ],
 )
-def test_too_little_memory_is_no_damaged_file(monkeypatch, error):
+def test_too_little_memory_is_no_damaged_file(monkeypatch, kind, says):
     """A network's `.to(device)` may stand where damaged files are caught."""
 
     def to(self, *_, **__):
-        raise error
+        raise kind(f"{says} 9.00 GiB")
 
     monkeypatch.setattr(torch.nn.Module, "to", to)
     monkeypatch.setattr("transformers.PreTrainedModel.to", to)
@@ -170,125 +150,33 @@ def test_audiosets_names_are_the_keywords_where_they_lie(own, monkeypatch, tmp_p
     own(OWN + 'language_model = "embedded"\nmatcher = "embedded"\n[x.options]\nmax_length = 40\nmax_new_tokens = 3\n')
     monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
     clip = CLIPS / "rain-1.flac"
-    without = zscap.load("x")(clip).prompt
     (tmp_path / "audioset").mkdir()
     (tmp_path / "audioset" / "class_labels_indices.csv").write_text('index,mid,display_name\n0,/m/1,"Rain, Raindrop"\n')
     asked_late = zscap.load("x", num_keywords=0)(clip, num_keywords=2)
     assert zscap.load("x")(clip).prompt == "Objects: Raindrop, and a Rain. This is a sound of " == asked_late.prompt
-    assert without != asked_late.prompt
 
 
 # What is missing
 
 
-ZIPPED = b"PK\3\4" + bytes(5000) + b"PK\5\6" + bytes(18)
-
-
-def content_of(name):
-    """Something that a file of this name may hold."""
-    by_suffix = {".txt": b"a b\nc d\n", ".safetensors": save({"a": np.zeros(1000)}), ".bin": ZIPPED}
-    return by_suffix.get(Path(name).suffix, b'"%s"' % name.encode())
-
-
-def checksum_of(content, suffix):
-    """As the hub has it: sha256 of large files, git's own of others."""
-    if suffix in (".json", ".txt"):
-        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
-    return hashlib.sha256(content).hexdigest()
-
-
 @pytest.fixture
-def hub(monkeypatch, tmp_path):
-    """Empty caches; a call puts a network's files into the hub's as its client does, and says where."""
+def caches(monkeypatch, tmp_path):
+    """Empty ones."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("ZSCAP_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "hub"))
 
-    def cached(weights):
-        folder = tmp_path / "hub" / f"models--{weights.folder.replace('/', '--')}"
-        snapshot = folder / "snapshots" / weights.revision
-        for each in (folder / "blobs", snapshot):
-            each.mkdir(parents=True)
-        for name in weights.files:
-            content = content_of(name)
-            checksum = checksum_of(content, Path(name).suffix)
-            (folder / "blobs" / checksum).write_bytes(content)
-            (snapshot / name).symlink_to(f"../../blobs/{checksum}")
-        return snapshot
-
-    return cached
-
 
 @pytest.mark.parametrize("preset", OTHERS)
-def test_every_preset_without_its_weights_says_so_in_one_line(hub, preset):
-    with pytest.raises(
-        zscap.MissingWeights, match=rf"^preset '{preset}' lacks .*\d [GM]B, .*run `zscap fetch"
-    ) as caught:
+def test_every_preset_without_its_weights_says_so_in_one_line(caches, preset):
+    says = rf"^preset '{preset}' lacks .*\d [GM]B, .*run `zscap fetch"
+    with pytest.raises(zscap.MissingWeights, match=says) as caught:
         zscap.load(preset)
     assert "\n" not in str(caught.value)
     for part in about(preset).parts.values():
         weights = part.weights
         assert weights.place == "package" or f"{weights.description}" in str(caught.value)
         assert weights.place not in places.DOWNLOADS or weights.gigabytes > 0.05
-    if preset == "audibility-guidance":
-        for said in ("cache/imagebind/imagebind_huge.pth (4.8 GB, CC-BY-NC-SA 4.0)", "papermill notebooks/02_train"):
-            assert said in str(caught.value)
-
-
-def test_what_alone_is_missing_is_named_and_every_file_counts(monkeypatch, tmp_path, hub):
-    monkeypatch.setattr(places, "SMALL", 0)
-    parts = about("audibility-guidance").parts
-    hub(parts["language_model"].weights)
-    matcher, trained = parts["matcher"].weights, tmp_path / parts["classifier"].weights.root
-    for folder in (matcher.root, trained):
-        folder.mkdir(parents=True)
-    for name in matcher.names:
-        (matcher.root / name).write_bytes(ZIPPED)
-    for name in ("model.safetensors", "config.json", "tokenizer.json"):
-        (trained / name).write_bytes(content_of(name)[:-1])
-        with pytest.raises(
-            zscap.MissingWeights, match=rf"lacks a whole .*{name}.* of runs/\S+, which you make: run `zsc"
-        ):
-            zscap.load("audibility-guidance")
-        (trained / name).write_bytes(content_of(name))
-    assert about("audibility-guidance").problems() == [] and matcher.damaged(read=True) == matcher.names
-    matcher.path.write_bytes(ZIPPED[:-5])
-    with pytest.raises(zscap.MissingWeights, match=r"lacks a whole imagebind_huge\.pth of \S+ \(4\.8 GB, CC-[^;]*$"):
-        zscap.load("audibility-guidance")
-
-
-@pytest.mark.parametrize(
-    ("preset", "role"), [("audibility-guidance", "language_model"), ("zeraucap", "language_model")]
-)
-def test_a_file_of_the_hubs_that_was_cut_off_is_seen_at_once(hub, preset, role):
-    weights = about(preset).parts[role].weights
-    snapshot = hub(weights)
-    assert weights.problem(preset) is None and weights.path == snapshot
-    for name in weights.names:
-        file = snapshot / name
-        whole, blob = file.read_bytes(), file.resolve()
-        for kept in (0, len(whole) // 2, len(whole) - 1):
-            blob.write_bytes(whole[:kept])
-            assert weights.problem(preset) == f"a whole {name} of {weights.description}: run `zscap fetch {preset}`"
-            file.unlink()
-            file.write_bytes(whole[:kept])  # where no links can be made, there is no checksum
-            assert weights.damaged() == ([] if file.suffix == ".txt" else [name])
-            file.unlink()
-            file.symlink_to(blob)
-        blob.write_bytes(whole)
-    assert weights.problem(preset) is None
-    if preset == "zeraucap":  # torch's files from before 1.6 say nothing of their length
-        (snapshot / "pytorch_model.bin").unlink()
-        (snapshot / "pytorch_model.bin").write_bytes(b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")
-        assert weights.damaged() == []
-
-
-def test_weights_of_the_working_directory_do_not_stand_for_the_hubs(tmp_path, hub):
-    weights = about("zeraucap").parts["matcher"].weights
-    (tmp_path / weights.folder).mkdir(parents=True)
-    for name in weights.files:
-        (tmp_path / weights.folder / name).write_bytes(content_of(name))
-    assert weights.damaged() == weights.names and weights.path != Path(weights.folder)
 
 
 @pytest.fixture
@@ -301,9 +189,8 @@ def assets(monkeypatch, tmp_path):
 def test_every_file_of_a_preset_counts(assets, caplog):
     caplog.set_level(logging.INFO, "zscap")
     fetch("embedded", check=True)
-    assert caplog.messages == [
-        *("embedded: nothing to download", "embedded: 7 files checked, 0 of them with no checksum to compare")
-    ]
+    checked = "embedded: 7 files checked, 0 of them with no checksum to compare"
+    assert caplog.messages == ["embedded: nothing to download", checked]
     for preset in EMBEDDED:
         for role, part in about(preset).parts.items():
             for name in part.weights.names:
@@ -324,69 +211,59 @@ def test_every_file_of_a_preset_counts(assets, caplog):
 
 
 def test_what_is_missing_is_said_before_anything_slow_is_imported(tmp_path):
-    code = """
-import sys, zscap
-from zscap import cli
-try:
-    zscap.load("zeraucap")
-except zscap.MissingWeights as error:
-    print(error, file=sys.stderr)
-for keywords in ((), ("--keywords", "names.txt")):
-    sys.argv = ["zscap", "caption", "a.wav", "--preset", "zeraucap", *keywords]
-    try:
-        cli.main()
-    except SystemExit as status:
-        assert status.code == 1
-print(*{"torch", "transformers", "pandas", "scipy"} & set(sys.modules), "zscap.preset.load" in sys.modules)
-"""
     (tmp_path / "names.txt").write_text("dog\ncat\n")
     (tmp_path / "a.wav").touch()
+    command = f"{sys.executable} -X importtime -m zscap caption a.wav --preset zeraucap --keywords names.txt".split()
     environment = {**os.environ, "HF_HOME": str(tmp_path), "PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, cwd=tmp_path)
-    said = done.stderr.splitlines()
-    assert done.stdout == "True\n" and len(said) == 3
-    assert all("preset 'zeraucap' lacks laion/clap" in line and "zscap fetch zeraucap" in line for line in said)
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, cwd=tmp_path)
+    said = [line.rpartition(" | ")[2].strip() for line in done.stderr.splitlines()]
+    assert not {"torch", "transformers", "pandas", "scipy"} & set(said) and "zscap.preset.load" in said
+    assert "preset 'zeraucap' lacks laion/clap" in said[-1] and "zscap fetch zeraucap" in said[-1]
 
 
 # Fetching
 
 
 @pytest.mark.parametrize(("absent", "preset"), [("pip", "small-reference"), ("gguf", "small"), ("accelerate", "small")])
-def test_what_fetching_needs_is_named_before_anything_is_downloaded(hub, monkeypatch, tmp_path, absent, preset):
+def test_what_fetching_needs_is_named_before_anything_is_downloaded(caches, monkeypatch, tmp_path, absent, preset):
     monkeypatch.setitem(sys.modules, absent, None)
-    with pytest.raises(
-        zscap.MissingWeights, match=rf"{absent}.*`pip install 'zscap\[small\]'`.*`uv pip install {absent}`"
-    ):
+    says = rf"{absent}.*`pip install 'zscap\[small\]'`.*`uv pip install {absent}`"
+    with pytest.raises(zscap.MissingWeights, match=says):
         fetch(preset)
     assert not (tmp_path / "cache").exists()
+
+
+def checksum_of(content, suffix):
+    """As the hub has it: sha256 of large files, git's own of others."""
+    if suffix in (".json", ".txt"):
+        return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+    return hashlib.sha256(content).hexdigest()
 
 
 class HubServer(BaseHTTPRequestHandler):
     """As much of the hub as its client needs for one repository, whose files any other address serves too."""
 
     files: ClassVar[dict[str, bytes]] = {}
+    kept_back: ClassVar[int] = 0  # of each file's bytes, the last
     lies: ClassVar[bytes | None] = None  # what is sent in place of any file
     asked: ClassVar[list[str]] = []
 
     def do_GET(self):
-        name, head = self.path.split("/")[-1], {}
+        name = self.path.split("/")[-1]
+        content = self.files.get(name, b"{}")
+        self.send_response(200)
         if self.path.startswith("/api/"):
-            listed = [
-                {"type": "file", "path": name, "size": len(content), "oid": checksum_of(content, ".txt")}
-                for name, content in self.files.items()
-            ]
-            content = json.dumps(listed if "/tree/" in self.path else {}).encode()
+            listed = [{"type": "file", "path": each, "size": len(self.files[each]), "oid": ""} for each in self.files]
+            content = json.dumps(listed).encode() if "/tree/" in self.path else content
         else:
             self.asked.append(name)
-            content = self.files[name]
-            head = {"X-Repo-Commit": REVISION, "ETag": f'"{checksum_of(content, Path(name).suffix)}"'}
+            self.send_header("X-Repo-Commit", REVISION)
+            self.send_header("ETag", f'"{checksum_of(content, Path(name).suffix)}"')
             content = content if self.lies is None else self.lies
-        self.send_response(200)
-        for key, value in (head | {"Content-Length": len(content)}).items():
-            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         if self.command == "GET":
-            self.wfile.write(content)
+            self.wfile.write(content[: len(content) - self.kept_back])
 
     do_HEAD = do_GET
 
@@ -394,34 +271,38 @@ class HubServer(BaseHTTPRequestHandler):
         pass
 
 
-REVISION = "0123456789" * 4
-LARGE = save({"a": np.zeros(1000)})
-MINE = """
-[mine]
-description = ""
-takes = ["audio"]
-license = "MIT"
-guidance = "steering"
+@contextmanager
+def serving():
+    """A real web server: its address."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), HubServer) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
 
-[mine.language_model]
+
+REVISION = "0123456789" * 4
+LARGE, ZIPPED = save({"a": np.zeros(1000)}), b"PK\3\4" + bytes(5000) + b"PK\5\6" + bytes(18)
+FILES = {"config.json": b"{}", "merges.txt": b"a b\nc d\n", "model.safetensors": LARGE, "pytorch_model.bin": ZIPPED}
+MINE = """
+[x.language_model]
 network = "causal"
 place = "hub"
 folder = "owner/name"
 revision = "{revision}"
 gigabytes = 0.1
 license = "MIT"
-files = ["config.json", "model.safetensors"]
+files = ["config.json", "merges.txt", "model.safetensors", "pytorch_model.bin"]
 
-[mine.matcher]
+[x.matcher]
 network = "imagebind"
 place = "download"
 folder = "mine"
-entry = "large.pth"
 gigabytes = 0.2
 license = "MIT"
+entry = "large.pth"
 files."large.pth" = {{ url = "{url}/large.pth", sha256 = "{sha256}", bytes = {bytes} }}
 
-[mine.classifier]
+[x.classifier]
 network = "text-classifier"
 place = "folder"
 folder = "."
@@ -431,42 +312,37 @@ command = "make"
 
 
 @pytest.fixture
-def fetched(own, hub, tmp_path, monkeypatch, caplog):
+def fetched(own, caches, tmp_path, monkeypatch, caplog):
     """Fetches a preset with all kinds of places; gives what was logged, and what was downloaded."""
     large = LARGE + ZIPPED
     monkeypatch.setattr(places, "SMALL", 100)
-    monkeypatch.setattr(HubServer, "files", {"config.json": b"{}", "model.safetensors": LARGE, "large.pth": large})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), HubServer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}"
-    own(MINE.format(revision=REVISION, url=url, sha256=checksum_of(large, ""), bytes=len(large)))
+    monkeypatch.setattr(HubServer, "files", FILES | {"large.pth": large})
     (tmp_path / "own.json").write_text("{}")
-    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
-    monkeypatch.setattr(
-        "huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}"
-    )
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     caplog.set_level(logging.INFO, "zscap")
 
     def run(**settings):
         HubServer.asked.clear()
         caplog.clear()
-        fetch("mine", **settings)
+        fetch("x", **settings)
         return [record.message for record in caplog.records if record.name.startswith("zscap")], set(HubServer.asked)
 
-    yield run
-    server.shutdown()
-    server.server_close()
+    with serving() as url:
+        own(OWN + MINE.format(revision=REVISION, url=url, sha256=checksum_of(large, ""), bytes=len(large)))
+        address = url + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", url)
+        monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", address)
+        yield run
 
 
 def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, tmp_path, monkeypatch):
     snapshot = tmp_path / "hub" / "models--owner--name" / "snapshots" / REVISION
     weights, other = snapshot / "model.safetensors", tmp_path / "cache" / "mine" / "large.pth"
-    whole = {file: HubServer.files[file.name] for file in (snapshot / "config.json", weights, other)}
+    whole = {snapshot / name: content for name, content in FILES.items()} | {other: HubServer.files["large.pth"]}
     described = ["owner/name (0.1 GB, MIT)", f"{other} (0.2 GB, MIT)"]
-    nothing, counted = "mine: nothing to download", "mine: 4 files checked, 1 of them with no checksum to compare"
+    nothing, counted = "x: nothing to download", "x: 6 files checked, 1 of them with no checksum to compare"
 
-    assert fetched() == (described[::-1], {"config.json", "model.safetensors", "large.pth"})
+    assert fetched() == (described[::-1], set(HubServer.files))
     assert {file: file.read_bytes() for file in whole} == whole
     assert fetched() == ([nothing], set())
 
@@ -487,12 +363,10 @@ def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, t
     assert fetched(check=True)[0] == [nothing, counted]
 
     weights.write_bytes(cut := LARGE[:-1])
-    with (
-        monkeypatch.context() as offline,
-        pytest.raises(zscap.MissingWeights, match=r"cannot be downloaded .*offline mode"),
-    ):
+    with monkeypatch.context() as offline:
         offline.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-        fetched(check=True)
+        with pytest.raises(zscap.MissingWeights, match=r"cannot be downloaded .*offline mode"):
+            fetched(check=True)
     assert weights.read_bytes() == cut
     monkeypatch.setattr(HubServer, "lies", b"something else")
     other.write_bytes(cut)
@@ -506,7 +380,33 @@ def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, t
     assert fetched(check=True)[0][-1] == counted and weights.read_bytes() == LARGE
 
     (tmp_path / "own.json").write_text("{")
-    with pytest.raises(
-        zscap.MissingWeights, match=r"preset 'mine' lacks a whole own\.json of \., which you make: run `make`"
-    ):
+    with pytest.raises(zscap.MissingWeights, match=r"lacks a whole own\.json of \., which you make: run `make`"):
         fetched(check=True)
+
+
+def test_a_file_of_the_hubs_that_was_cut_off_is_seen_at_once(fetched):
+    fetched()
+    weights = about("x").parts["language_model"].weights
+    for name in weights.names:
+        file = weights.root / name
+        whole, blob = file.read_bytes(), file.resolve()
+        for kept in (0, len(whole) // 2, len(whole) - 1):
+            blob.write_bytes(whole[:kept])
+            assert weights.problem("x") == f"a whole {name} of {weights.description}: run `zscap fetch x`"
+            file.unlink()
+            file.write_bytes(whole[:kept])  # where no links can be made, there is no checksum
+            assert weights.damaged() == ([] if file.suffix == ".txt" else [name])
+            file.unlink()
+            file.symlink_to(blob)
+        blob.write_bytes(whole)
+    file.unlink()
+    file.write_bytes(b"\x80\2\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.")  # torch's before 1.6 say nothing of their length
+    assert weights.damaged() == []
+
+
+def test_weights_of_the_working_directory_do_not_stand_for_the_hubs(fetched):
+    weights = about("x").parts["language_model"].weights
+    Path(weights.folder).mkdir(parents=True)
+    for name, content in FILES.items():
+        Path(weights.folder, name).write_bytes(content)
+    assert weights.damaged() == weights.names and weights.path != Path(weights.folder)

@@ -1,11 +1,9 @@
 """Recordings, images and video of every format, and everything that is wrong with one."""
 
 import os
-import struct
 import subprocess
 import sys
 import tracemalloc
-from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -28,34 +26,23 @@ def tone(seconds: float, rate: int = RATE) -> np.ndarray:
     return (0.5 * np.sin(2 * np.pi * 440 * np.arange(int(seconds * rate)) / rate)).astype(np.float32)
 
 
-def pitch(samples: np.ndarray, rate: int) -> float:
-    return np.abs(np.fft.rfft(samples)).argmax() * rate / len(samples)
-
-
 def check_tone(path, seconds: float, within: float = 0.1) -> None:
     """All of it is heard, and from its first second to its last it is the tone."""
     samples = read_audio(path, 16_000)
     assert samples.dtype == np.float32 and samples.ndim == 1
     assert len(samples) / 16_000 == pytest.approx(seconds, abs=within)
     for part in (samples[1_000:9_000], samples[-9_000:-1_000]):
-        assert pitch(part, 16_000) == pytest.approx(440, abs=3)
+        assert np.abs(np.fft.rfft(part)).argmax() * 16_000 / len(part) == pytest.approx(440, abs=3)
+
+
+def check_refused(read, source, says: str) -> None:
+    """In one line."""
+    with pytest.raises(UnreadableSource, match=says) as caught:
+        read(source, *((RATE,) if read is read_audio else (3,) if read is read_video else ()))
+    assert len(str(caught.value).splitlines()) == 1
 
 
 # Sound
-
-
-@pytest.mark.parametrize(
-    ("suffix", "channels", "rate", "kind"),
-    [
-        *(("wav", 1, 8_000, "GSM610"), ("wav", 2, 44_100, "MS_ADPCM"), ("flac", 4, 44_100, None)),
-        *(("ogg", 4, 8_000, None), ("mp3", 1, 8_000, None), ("mp3", 2, 44_100, None)),
-    ],
-)
-def test_every_format_rate_and_number_of_channels(tmp_path, suffix, channels, rate, kind):
-    odd = os.path.join(tmp_path, os.fsdecode(b"\xff\xfe.")) + suffix  # a name that is no UTF-8
-    soundfile.write(tmp_path / f"a.{suffix}", np.stack([tone(1.0, rate)] * channels, axis=1), rate, kind)
-    os.rename(tmp_path / f"a.{suffix}", odd)
-    check_tone(odd, 1.0, 0.15)  # mp3 pads
 
 
 FORMS = {
@@ -78,29 +65,14 @@ def test_samples_are_those_in_the_file(tmp_path, form):
         np.testing.assert_allclose(read_audio(path, RATE), expected, rtol=0, atol=1e-6 if form == "OGG" else 0)
 
 
-MEDIA = {
-    **{"m4a": "aac", "mp4": "aac", "mov": "aac", "aac": "aac", "3gp": "aac", "avi": "mp3", "mpg": "mp2"},
-    **{"mkv": "libopus", "webm": "libopus", "mka": "libopus", "caf": "alac", "wma": "wmav2"},
-}
-
-
-def media(path, samples: np.ndarray, rate: int, codec: str = "aac", frames: int = 0, **options: str):
-    """A media file with a track of sound, samples of shape (channels, n), and with a film of black frames."""
-    layout = {1: "mono", 2: "stereo"}[len(samples)]
+def media(path, samples: np.ndarray, rate: int, codec: str = "aac", **options: str):
+    """A media file with a track of sound, samples of shape (channels, n)."""
     with av.open(f"file:{path}", "w", format={"aac": "adts"}.get(path.suffix[1:]), options=options) as container:
-        if frames:
-            film = container.add_stream("mpeg4", rate=10)
-            film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
-        stream = container.add_stream(codec, rate=rate, layout=layout)
+        stream = container.add_stream(codec, rate=rate, layout={1: "mono", 2: "stereo"}[len(samples)])
         stream.bit_rate = 12_200 if "amr" in codec else 128_000
-        if "amr" in codec:
-            stream.codec_context.options = {"dtx": "1"}
+        stream.codec_context.options = {"dtx": "1"} if "amr" in codec else {}
         stream.codec_context.open()
-        for _ in range(frames):
-            container.mux(film.encode(av.VideoFrame.from_image(Image.new("RGB", (64, 48)))))
         encode(container, stream, samples)
-        if frames:
-            container.mux(film.encode())
     return path
 
 
@@ -110,28 +82,25 @@ def encode(container, stream, samples: np.ndarray) -> None:
     container.mux([*stream.encode(frame), *stream.encode()])
 
 
-@pytest.mark.parametrize("suffix", MEDIA)
-def test_sound_of_other_media(tmp_path, suffix):
-    path = media(tmp_path / f"at 12:30.{suffix}", np.stack([tone(2.0, 48_000)] * 2), 48_000, MEDIA[suffix])
-    check_tone(path, 2.0)
-    assert np.abs(read_audio(path, 16_000)[8_000:-8_000]).max() == pytest.approx(0.5, abs=0.04)
-    assert find_sources([tmp_path]).sources == [str(path)]
+MEDIA = {"aac": "m4a mp4 aac 3gp", "libopus": "mkv webm mka", "mp3": "avi", "mp2": "mpg", "alac": "caf", "wmav2": "wma"}
 
 
-def test_a_video_is_heard_where_sound_is_asked_for(tmp_path):
-    film(tmp_path / "silent.mp4", 9)
-    with_sound = media(tmp_path / "with_sound.mp4", tone(1.0)[None], RATE, frames=10)
-    (tmp_path / "damaged.mp4").write_bytes(with_sound.read_bytes()[:100])
-    names = [str(tmp_path / f"{name}.mp4") for name in ("damaged", "silent", "with_sound")]
-    found = find_sources([tmp_path], ["audio"])
-    assert found.sources == [names[0], names[2]]  # the damaged one will say what is wrong with it
-    assert found.notes == [f"{tmp_path}: 1 other file left out (.mp4)"]
-    check_tone(with_sound, 1.0)
-    assert len(read_video(with_sound, 4)) == 4
-    assert find_sources([tmp_path], ["image", "video"]).sources == names
-    for name, says in (("silent", "holds no sound; give a recording, or a video with sound"), ("damaged", "not read")):
-        with pytest.raises(UnreadableSource, match=rf"{name}\.mp4: {says}"):
-            read_audio(tmp_path / f"{name}.mp4", RATE)
+@pytest.mark.parametrize(
+    ("suffix", "channels", "rate", "kind"),
+    [
+        *(("wav", 1, 8_000, "GSM610"), ("wav", 2, 44_100, "MS_ADPCM"), ("flac", 4, 44_100, None)),
+        *(("ogg", 4, 8_000, None), ("mp3", 1, 8_000, None), ("mp3", 2, 44_100, None)),
+        *((suffix, 2, 48_000, codec) for codec, suffixes in MEDIA.items() for suffix in suffixes.split()),
+    ],
+)
+def test_every_format_rate_and_number_of_channels(tmp_path, suffix, channels, rate, kind):
+    samples, path = np.stack([tone(1.0, rate)] * channels), tmp_path / f"a.{suffix}"
+    media(path, samples, rate, kind) if kind in av.codecs_available else soundfile.write(path, samples.T, rate, kind)
+    odd = os.path.join(tmp_path, os.fsdecode(b"at 12:30 \xff\xfe.")) + suffix  # a colon, and no UTF-8
+    os.rename(path, odd)
+    check_tone(odd, 1.0, 0.15)  # mp3 pads
+    assert np.abs(read_audio(odd, 16_000)[4_000:12_000]).max() == pytest.approx(0.5, abs=0.06)
+    assert find_sources([tmp_path]).sources == [odd]
 
 
 @pytest.mark.parametrize("rates", [(48_000, 24_000), (24_000, 48_000, 24_000), (48_000, 48_000)])
@@ -148,7 +117,8 @@ def test_pieces_of_other_rates_that_follow_each_other(tmp_path, form, rates):
     check_tone(tmp_path / "a", len(rates), 0.2 * len(rates))
 
 
-def test_what_is_damaged_or_was_never_closed_is_read(tmp_path, capfd):
+def test_what_is_damaged_or_was_never_closed_is_read(tmp_path, capfd, monkeypatch):
+    """And nothing is printed, though no file descriptor of the whole process is redirected."""
     flac, mp3, wav = (tmp_path / name for name in ("a.flac", "a.mp3", "a.wav"))
     for path in (flac, mp3, wav):
         soundfile.write(path, tone(3.0), RATE)
@@ -160,19 +130,21 @@ def test_what_is_damaged_or_was_never_closed_is_read(tmp_path, capfd):
         ("cut.flac", flac[: half + 7], 1.4),
         ("hole.flac", flac[:half] + bytes(2000) + flac[half + 2000 :], 2.7),
         ("hole.mp3", mp3[:3000] + bytes(400) + mp3[3400:], 3.0),
+        ("tags.wav", wav[:12] + b"LIST\x12\0\0\0INFOINAM\6\0\0\0caf\xe9!\0" + wav[12:], 3.0),  # that are no UTF-8
         ("zero.wav", wav[:40] + bytes(4) + wav[44:], 3.0),  # how many bytes of samples
         ("open.wav", wav[:40] + b"\xff" * 4 + wav[44:], 3.0),
     ):
         (tmp_path / name).write_bytes(content)
-        check_tone(tmp_path / name, seconds, 0.4)
+        with monkeypatch.context() as patched:
+            patched.setattr(os, "dup2", lambda *_: pytest.fail("stderr is redirected"))
+            check_tone(tmp_path / name, seconds, 0.4)
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.parametrize("levels", [(0, 1), (0.2, 1), (1, 0.2)])
+@pytest.mark.parametrize("default", [0, 1])
 @pytest.mark.parametrize("suffix", ["mkv", "mp4"])
-@pytest.mark.parametrize(
-    ("levels", "default", "heard"), [((0, 1), 0, 1), ((0, 1), 1, 1), ((0.2, 1), 0, 0.2), ((1, 0.2), 1, 0.2)]
-)
-def test_of_two_tracks_the_default_one_with_sound_is_heard(tmp_path, suffix, levels, default, heard):
+def test_of_two_tracks_the_default_one_with_sound_is_heard(tmp_path, suffix, levels, default):
     with av.open(str(tmp_path / f"a.{suffix}"), "w") as container:
         streams = [container.add_stream("aac", rate=RATE, layout="mono") for _ in levels]
         for stream in streams:
@@ -180,6 +152,7 @@ def test_of_two_tracks_the_default_one_with_sound_is_heard(tmp_path, suffix, lev
             stream.codec_context.open()
         for stream, level in zip(streams, levels, strict=True):
             encode(container, stream, level * tone(1.0)[None])
+    heard = levels[default] or 1
     check_tone(tmp_path / f"a.{suffix}", 1.0)
     assert np.abs(read_audio(tmp_path / f"a.{suffix}", RATE)).max() == pytest.approx(heard / 2, rel=0.3)
 
@@ -201,17 +174,9 @@ def test_channels_that_cancel_each_other_are_not_silent(tmp_path, suffix):
     assert np.abs(read_audio(tmp_path / f"a.{suffix}", 44_100)[5000:-5000]).max() == pytest.approx(0.5, abs=0.02)
     np.testing.assert_array_equal(read_audio((np.stack([soft, loud], axis=1), 44_100), 44_100), loud)
     np.testing.assert_array_equal(read_audio((np.stack([0 * loud, loud], axis=1), 44_100), 44_100, channel=0), loud)
-    average = read_audio((np.stack([0 * loud, loud], axis=1), 44_100), 44_100)
-    np.testing.assert_allclose(average, loud / 2, atol=1e-7)
-
-
-def test_arrays_of_integers_and_of_floats_over_full_scale():
-    integers = read_audio(((tone(0.5) * 32767).astype(np.int16), RATE), RATE)
-    np.testing.assert_allclose(integers, tone(0.5), atol=1e-4)
-    assert np.isfinite(read_audio((tone(1.0) * 2.0**31, RATE), 16_000)).all()
-
-
-LOUD = np.where(np.arange(RATE) == 5000, 1e18, 0.1)
+    integers = np.stack([0 * loud, 32768 * loud], axis=1).astype(np.int16)
+    np.testing.assert_allclose(read_audio((integers, 44_100), 44_100), loud / 2, atol=1e-4)
+    assert np.isfinite(read_audio((2.0**31 * loud, 44_100), 16_000)).all()  # floats over full scale
 
 
 @pytest.mark.parametrize(
@@ -225,8 +190,7 @@ LOUD = np.where(np.arange(RATE) == 5000, 1e18, 0.1)
         ((tone(0.05), RATE), "0.050 s is too short"),
         ((np.zeros(RATE, np.float32), RATE), "is silent"),
         ((np.full(RATE, np.nan, np.float32), RATE), "NaN"),
-        ((LOUD, RATE), "holds NaN, infinite or huge samples"),
-        ((np.broadcast_to(np.float32(0.1), (3 * 3600 * 8000,)), 8000), "is too long"),
+        ((np.where(np.arange(RATE) == 5000, 1e18, 0.1), RATE), "holds NaN, infinite or huge samples"),
         ((np.broadcast_to(np.float32(0.1), (2**15, 2**14)), 48_000), "is too long"),
         ((tone(0.5).reshape(1, -1), RATE), r"give samples of shape \(n,\) or \(n, channels\)"),
         ((np.zeros((100, 0), np.float32), 100), "not a source of sound"),
@@ -240,68 +204,44 @@ LOUD = np.where(np.arange(RATE) == 5000, 1e18, 0.1)
     ],
 )
 def test_bad_sources_name_value_rule_and_fix(source, says):
-    with pytest.raises(UnreadableSource, match=says) as caught:
-        read_audio(source, RATE)
-    assert "\n" not in str(caught.value)
+    check_refused(read_audio, source, says)
 
 
 def test_bad_files_are_named_in_one_line(tmp_path):
     (tmp_path / "two\nlines\x1b[31m\u2028\u202e.wav").write_text("this is no sound")
     tone(1.0).tofile(tmp_path / "a.raw")
     soundfile.write(tmp_path / "a.xi", tone(1.0), RATE, format="XI", subtype="DPCM_16")
-    soundfile.write(tmp_path / "empty.wav", np.zeros(0, np.float32), RATE)
-    soundfile.write(tmp_path / "huge.wav", LOUD, RATE, subtype="DOUBLE")
-    soundfile.write(tmp_path / "hours.flac", np.ones(3 * 3600 * 1000, np.int16), 1000)
     media(tmp_path / "live.mkv", tone(1.0, 48_000)[None], 48_000, "libopus", live="1")
+    soundfile.write(tmp_path / "hours.flac", np.ones(3 * 3600 * 1000, np.int16), 1000)
     (tmp_path / "empty.mkv").write_bytes((tmp_path / "live.mkv").read_bytes()[:500])
-    (tmp_path / "folder.wav").mkdir()
     os.mkfifo(tmp_path / "fifo.wav")
     for name, says in (
         ("two\nlines\x1b[31m\u2028\u202e.wav", r"two\\nlines\\x1b\[31m\\u2028\\u202e\.wav: not readable as audio"),
         ("a.raw", r"a\.raw: not readable as audio \(Invalid"),
         ("a.xi", r"a\.xi: not readable as audio \(Invalid data"),
-        ("empty.wav", "holds no samples"),
         ("empty.mkv", "holds no samples"),
-        ("huge.wav", "holds NaN, infinite or huge samples"),
         ("hours.flac", "is too long; cut it into pieces of at most 600 s"),
-        ("folder.wav", "is no regular file; name files, not folders"),
         ("fifo.wav", "is no regular file; name files, not folders, pipes"),
     ):
-        with pytest.raises(UnreadableSource, match=says) as caught:
-            read_audio(tmp_path / name, RATE)
-        assert len(str(caught.value).splitlines()) == 1
+        check_refused(read_audio, tmp_path / name, says)
 
 
 def test_files_larger_than_memory_are_not_read(tmp_path):
     """Wav files of zeros that take no room on the disk."""
-    for channels in (12, 1000):
-        soundfile.write(tmp_path / f"{channels}.wav", np.zeros((0, channels), np.int16), 48_000)
-        os.truncate(tmp_path / f"{channels}.wav", 100 * 48_000 * channels * 2)
-    tracemalloc.start()
-    for name, says in (
-        ("12.wav", "is silent"),
-        ("1000.wav", "not readable as audio"),
-    ):
-        with pytest.raises(UnreadableSource, match=says):
-            read_audio(tmp_path / name, RATE)
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    assert peak < 100e6  # its channels are averaged as they come; all of them would be 230 MB
-
-
-def test_tags_in_any_encoding(tmp_path):
-    soundfile.write(tmp_path / "a.wav", tone(1.0), RATE)
-    content = (tmp_path / "a.wav").read_bytes()
-    tags = b"INFOINAM" + struct.pack("<I", 6) + b"caf\xe9!\0"
-    (tmp_path / "a.wav").write_bytes(content[:12] + b"LIST" + struct.pack("<I", len(tags)) + tags + content[12:])
-    check_tone(tmp_path / "a.wav", 1.0)
+    for channels, says in ((12, "is silent"), (1000, "not readable as audio")):
+        soundfile.write(path := tmp_path / "a.wav", np.zeros((0, channels), np.int16), 48_000)
+        os.truncate(path, 100 * 48_000 * channels * 2)
+        tracemalloc.start()
+        check_refused(read_audio, path, says)
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 100e6  # channels are averaged as they come; all twelve would be 230 MB
 
 
 def test_errors_that_are_kept_keep_nothing_else(tmp_path):
     """Of thousands of recordings in a list, all may be bad."""
-    bad = tone(1.0)
-    bad[-1] = np.nan
-    paths = [media(tmp_path / f"{number}.mkv", bad[None], RATE, "pcm_f32le") for number in range(4)]
+    bad = np.append(tone(1.0), np.nan)[None]
+    paths = [media(tmp_path / f"{number}.mkv", bad, RATE, "pcm_f32le") for number in range(4)]
     captioner = zscap.load("embedded", num_iterations=0, max_new_tokens=1)
     captioner(paths[:2])  # opens what stays open
     before = len(os.listdir("/dev/fd"))
@@ -321,27 +261,15 @@ def test_a_play_list_opens_no_other_file(tmp_path):
     ):
         (tmp_path / "list.mp4").write_text(content)
         for read in (read_audio, read_video):
-            with pytest.raises(UnreadableSource, match=r"list\.mp4: not readable as"):
-                read(tmp_path / "list.mp4", RATE)
-
-
-def test_many_threads_read_at_once_and_leave_stderr_alone(tmp_path, monkeypatch):
-    soundfile.write(tmp_path / "a.flac", tone(0.2), RATE)
-    with monkeypatch.context() as patched, ThreadPoolExecutor(8) as threads:
-        patched.setattr(os, "dup2", lambda *_: pytest.fail("a file descriptor of the whole process is redirected"))
-        read = list(threads.map(lambda _: read_audio(tmp_path / "a.flac", RATE), range(100)))
-    assert all(np.array_equal(samples, read[0]) for samples in read)
+            check_refused(read, tmp_path / "list.mp4", r"list\.mp4: not readable as")
 
 
 def test_sound_is_read_without_pillow(tmp_path):
-    soundfile.write(tmp_path / "a.wav", tone(0.2), RATE)
-    quarters().save(tmp_path / "a.png")
+    soundfile.write(tmp_path / "a", tone(0.2), RATE, format="WAV")
     script = "import sys; sys.modules['PIL'] = None; from zscap.sources import read_audio, read_image; "
-    script += "print(len(read_audio('a.wav', 22050))); read_image('a.png')"
-    environment = os.environ | {"PYTHONPATH": str(Path(zscap.__file__).parent.parent)}
-    done = subprocess.run([sys.executable, "-c", script], cwd=tmp_path, env=environment, capture_output=True, text=True)
-    assert done.stdout == "4410\n"
-    assert "UnreadableSource: a.png: an image cannot be read" in done.stderr
+    script += "print(len(read_audio(sys.argv[1], 22050))); read_image(sys.argv[1])"
+    done = subprocess.run([sys.executable, "-c", script, tmp_path / "a"], capture_output=True, text=True)
+    assert done.stdout == "4410\n" and "a: an image cannot be read" in done.stderr
     assert done.stderr.strip().endswith("pip install 'zscap[vision]'")
 
 
@@ -349,20 +277,26 @@ def test_sound_is_read_without_pillow(tmp_path):
 
 
 def test_folders_are_walked_for_what_is_asked_for(tmp_path):
-    (tmp_path / "b.x").mkdir()
-    (tmp_path / "empty").mkdir()
+    for folder in ("b.x", "empty"):
+        (tmp_path / folder).mkdir()
     for name in ("b.x/two.flac", "one.wav", "b.x/three.WAV", "two.PNG", "three.mp4", "a.txt", "b.x/b.TXT", "README"):
         (tmp_path / name).touch()
+    film(tmp_path / "silent.mp4", 9)
+    film(tmp_path / "with_sound.mp4", 9, sound=True)
+    names = ["b.x/three.WAV", "b.x/two.flac", "one.wav", "three.mp4", "with_sound.mp4"]
+    names = [str(tmp_path / name) for name in names]  # three.mp4 is damaged, and will say so
     found = find_sources([tmp_path, "alone.wav", tmp_path / "empty", tmp_path / "one.wav"])
-    names = ["b.x/three.WAV", "b.x/two.flac", "one.wav", "three.mp4"]  # the empty film will say what is wrong with it
-    assert found.sources == [*(str(tmp_path / name) for name in names), "alone.wav"]  # none twice
-    assert found.notes == [f"{tmp_path}: 4 other files left out (.txt, no suffix, .png)"]
+    assert found.sources == [*names, "alone.wav"]  # none twice
+    assert found.notes == [f"{tmp_path}: 5 other files left out (.txt, no suffix, .mp4, .png)"]
     (error,) = found.errors
     assert f"{tmp_path / 'empty'}: no audio in this folder" in str(error)
-    pictures = find_sources([tmp_path], ["image", "video"])
-    assert pictures.sources == [str(tmp_path / "three.mp4"), str(tmp_path / "two.PNG")]
+    seen = [str(tmp_path / name) for name in ("silent.mp4", "three.mp4", "two.PNG", "with_sound.mp4")]
+    assert find_sources([tmp_path], ["image", "video"]).sources == seen
     (error,) = find_sources([tmp_path / "b.x"], ["image"]).errors
     assert "no image in this folder; 3 other files left out (.txt, .wav, .flac)" in str(error)
+    check_tone(names[-1], 1.0)
+    assert len(read_video(names[-1], 4)) == 4
+    check_refused(read_audio, seen[0], r"silent\.mp4: holds no sound; give a recording, or a video with sound")
 
 
 def test_closed_files_and_folders_are_named():
@@ -382,8 +316,7 @@ def test_closed_files_and_folders_are_named():
             (error,) = find_sources([closed]).errors
             assert "Permission denied" in str(error)
             for name in ("three.wav", "sub/closed/two.wav"):
-                with pytest.raises(UnreadableSource, match=r"not readable as audio \(Permission denied\)"):
-                    read_audio(f"{folder}/{name}", RATE)
+                check_refused(read_audio, f"{folder}/{name}", r"not readable as audio \(Permission denied\)")
         finally:
             os.seteuid(user)
             closed.chmod(0o755)
@@ -412,16 +345,14 @@ def test_other_formats_are_not_opened(tmp_path, monkeypatch):
     quarters().save(tmp_path / "a.eps")
     (tmp_path / "a.eps").rename(tmp_path / "a.png")
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript is asked"))
-    with pytest.raises(UnreadableSource, match=r"a\.png: not readable as an image \(cannot identify"):
-        read_image(tmp_path / "a.png")
+    check_refused(read_image, tmp_path / "a.png", r"a\.png: not readable .*\(cannot identify .* give a whole png")
 
 
 def test_every_kind_of_pixel_becomes_rgb():
-    for mode in ("1", "L", "P", "RGBA", "CMYK", "YCbCr", "I;16"):
+    for mode in ("1", "L", "P", "RGBA", "CMYK", "YCbCr"):
         assert read_image(Image.new(mode, (8, 8))).mode == "RGB"
-    shades = Image.fromarray(np.linspace(0, 65_535, 256).astype(np.uint16)[None].repeat(16, axis=0))
-    assert shades.mode == "I;16"
-    assert np.asarray(read_image(shades))[0, :, 0].tolist() == list(range(256))
+    shades = Image.fromarray(np.arange(2**16).astype(np.uint16).reshape(256, 256))  # 16 bits
+    assert np.asarray(read_image(shades))[:, 9].tolist() == [[shade] * 3 for shade in range(256)]
 
 
 def test_a_photograph_stands_as_it_was_held(tmp_path):
@@ -430,40 +361,32 @@ def test_a_photograph_stands_as_it_was_held(tmp_path):
         exif[0x0112] = orientation
         quarters().save(tmp_path / "a.png", exif=exif)
         with Image.open(tmp_path / "a.png") as opened:
+            assert source_name(opened) == str(tmp_path / "a.png")
             images = read_image(opened), read_image(tmp_path / "a.png")
         assert {image.tobytes() for image in images} == {quarters().transpose(turned).tobytes()}
 
 
 def test_images_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     quarters().save(tmp_path / "whole.png")
-    content = (tmp_path / "whole.png").read_bytes()
-    (tmp_path / "cut.png").write_bytes(content[: len(content) // 2])
-    (tmp_path / "text.jpg").write_text("this is no image")
+    (tmp_path / "cut.png").write_bytes((tmp_path / "whole.png").read_bytes()[:60])
     (tmp_path / "folder").mkdir()
-    os.mkfifo(tmp_path / "fifo.png")
     for source, says in (
-        (tmp_path / "nowhere.png", r"nowhere\.png: no such file"),
         (tmp_path / "folder", "folder: is no regular file"),
-        (tmp_path / "fifo.png", "fifo.png: is no regular file"),
-        (tmp_path / "text.jpg", r"text\.jpg: not readable as an image .* give a whole png"),
         (tmp_path / "cut.png", r"cut\.png: not readable as an image \(.*truncated"),
         (Image.new("RGB", (1, 100)), "image of 1 x 100 pixels: 1 x 100 pixels; give an image less than 100 times"),
         (Image.new("RGB", (0, 0)), "0 x 0 pixels"),
         ((np.ones(9), 9), r"array of shape \(9,\) at 9 Hz: not readable as an image"),
         (None, "NoneType given as a source: not readable as an image"),
     ):
-        with pytest.raises(UnreadableSource, match=says) as caught:
-            read_image(source)
-        assert "\n" not in str(caught.value)
+        check_refused(read_image, source, says)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 2_000)
-    with pytest.raises(UnreadableSource, match=r"whole\.png: not readable as an image \(.*2400 pixels\) exceeds"):
-        read_image(tmp_path / "whole.png")
+    check_refused(read_image, tmp_path / "whole.png", r"whole\.png: not readable .*2400 pixels\) exceeds")
 
 
 # Video
 
 
-def film(path, frames: int, codec: str = "libx264", rotation: int = 0, **options: str):
+def film(path, frames: int, codec: str = "libx264", rotation: int = 0, sound: bool = False, **options: str):
     """Frames that grow brighter by 8, ten a second, with a key frame every 7."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=10)
@@ -471,10 +394,13 @@ def film(path, frames: int, codec: str = "libx264", rotation: int = 0, **options
         stream.bit_rate = 4_000_000
         if rotation:
             stream.set_display_rotation(rotation)
+        track = container.add_stream("aac", rate=RATE, layout="mono") if sound else None
         for place in range(frames):
             image = Image.new("L", (64, 48), 8 * place).convert("RGB")
             image.paste("white", (0, 0, 16, 48))  # the left
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
+        if track:
+            encode(container, track, tone(1.0)[None])
         container.mux(stream.encode())
     return path
 
@@ -483,17 +409,13 @@ def places(frames) -> list[int]:
     return [round(frame.getpixel((frame.width // 2, frame.height // 2))[0] / 8) for frame in frames]
 
 
-@pytest.mark.parametrize(
-    ("name", "codec"),
-    [("a.mp4", "libx264"), ("a.mov", "libx264"), ("a.mkv", "libx264"), ("a.avi", "mpeg4"), ("a.webm", "libvpx-vp9")],
-)
-@pytest.mark.parametrize("wanted", [1, 4, 10, 30, 99])
-def test_frames_of_every_format_are_evenly_spaced(tmp_path, name, codec, wanted):
-    path = film(tmp_path / name, 30, codec)
-    frames = read_video(path, wanted)
-    assert places(frames) == np.linspace(0, 29, min(wanted, 30)).round().tolist()
-    assert {(frame.mode, frame.size) for frame in frames} == {("RGB", (64, 48))}
-    assert [frame.tobytes() for frame in read_video(str(path), wanted)] == [frame.tobytes() for frame in frames]
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv", "avi", "webm"])
+def test_frames_of_every_format_are_evenly_spaced(tmp_path, suffix):
+    path = film(tmp_path / f"a.{suffix}", 30, {"avi": "mpeg4", "webm": "libvpx-vp9"}.get(suffix, "libx264"))
+    for wanted in (1, 4, 10, 30, 99):
+        frames = read_video(path, wanted)
+        assert places(frames) == np.linspace(0, 29, min(wanted, 30)).round().tolist()
+        assert {(frame.mode, frame.size) for frame in frames} == {("RGB", (64, 48))}
 
 
 @pytest.mark.parametrize(("rotation", "white"), [(90, (24, 60)), (-90, (24, 4)), (180, (60, 24))])
@@ -506,22 +428,16 @@ def test_a_video_stands_as_it_was_held(tmp_path, rotation, white):
 def test_videos_that_cannot_be_read_are_named(tmp_path, monkeypatch):
     whole = film(tmp_path / "whole.mp4", 30, movflags="faststart").read_bytes()
     (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) * 9 // 10])
-    (tmp_path / "text.mp4").write_text("this is no video")
     media(tmp_path / "sound.mp4", tone(0.2)[None], RATE)
     (tmp_path / "head.mp4").write_bytes(whole[: len(whole) // 4])
     for name, says in (
-        ("nowhere.mp4", "no such file"),
-        ("text.mp4", r"not readable as a video \(Invalid data"),
         ("cut.mp4", "cut off before its last frame"),
         ("sound.mp4", "holds no frames"),
         ("head.mp4", "holds no frames"),
     ):
-        with pytest.raises(UnreadableSource, match=f"{name}: ({says})") as caught:
-            read_video(tmp_path / name, 3)
-        assert "\n" not in str(caught.value)
+        check_refused(read_video, tmp_path / name, f"{name}: {says}")
     monkeypatch.setattr(vision, "MAX_FRAME_PIXELS", 1_000)  # else they would fill the memory
-    with pytest.raises(UnreadableSource, match=r"whole\.mp4: not readable as a video \(64 x 48 pixels; at most 0 m"):
-        read_video(tmp_path / "whole.mp4", 2)
+    check_refused(read_video, tmp_path / "whole.mp4", r"whole\.mp4: not readable .*\(64 x 48 pixels; at most 0 m")
 
 
 def test_what_is_seen_in_a_source(tmp_path):
@@ -530,7 +446,3 @@ def test_what_is_seen_in_a_source(tmp_path):
     frames = tuple(Image.new("RGB", (9, 9), (8 * place,) * 3) for place in range(9))
     assert places(read_frames(path, 3)) == places(read_frames(frames, 3)) == [0, 4, 8]
     assert len(read_frames(tmp_path / "a.png", 3)) == len(read_frames(quarters(), 3)) == 1
-    names = ["video of 9 frames", "image of 60 x 40 pixels", str(path), "array of shape (5,) at 9 Hz"]
-    assert [source_name(source) for source in (frames, quarters(), path, (np.ones(5), 9))] == names
-    with Image.open(tmp_path / "a.png") as opened:
-        assert source_name(opened) == str(tmp_path / "a.png")

@@ -11,7 +11,6 @@ from .errors import InvalidData
 from .folders import ASSETS, data_folder
 from .options import DecodingOptions
 from .roles import Matcher
-from .scoring import finite
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,6 +29,8 @@ class Keywords:
     """
 
     def __init__(self, names: tuple[str, ...], matcher: Matcher):
+        from .scoring import finite  # late: files of names are read without torch
+
         self.names = names
         self.embeddings = finite(matcher.encode_text(list(self.names)), "matcher", repr(self.names[0]))
 
