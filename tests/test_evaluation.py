@@ -37,17 +37,11 @@ def test_shortcuts_find_a_first_word_that_gives_the_label_away_and_nothing_where
     assert shortcuts(sentences, labels, groups=groups).loc["first word alone", "auc"] < 0.6
 
 
-@pytest.mark.parametrize(
-    ("labels", "probabilities", "error"),
-    [
-        ([1, 0], [1.0, 0.0], 0.0),
-        ([0, 0], [0.75, 0.75], 0.75),
-        # a bin of 0.8 that is right 8 times in 10, and one of 0.3 that is never right
-        ([1] * 8 + [0] * 12, [0.8] * 10 + [0.3] * 10, 0.15),
-    ],
-)
-def test_calibration_error_of_hand_set_values(labels, probabilities, error):
-    assert expected_calibration_error(labels, probabilities) == pytest.approx(error)
+def test_calibration_error_of_hand_set_values():
+    assert expected_calibration_error([1, 0], [1.0, 0.0]) == 0.0
+    assert expected_calibration_error([0, 0], [0.75, 0.75]) == pytest.approx(0.75)
+    # a bin of 0.8 that is right 8 times in 10, and one of 0.3 that is never right
+    assert expected_calibration_error([1] * 8 + [0] * 12, [0.8] * 10 + [0.3] * 10) == pytest.approx(0.15)
 
 
 def test_intervals_cover_as_often_as_they_say():
@@ -55,25 +49,16 @@ def test_intervals_cover_as_often_as_they_say():
     assert 85 <= sum(low <= 3.0 <= high for low, high in means) <= 100
     rare = [interval(RANDOM.random(80) < 0.03) for _ in range(300)]
     assert np.mean([low <= 0.03 <= high for low, high in rare]) >= 0.92
+
+
+def test_intervals_of_equal_values_and_of_none():
+    wilson = 1.96**2 / (80 + 1.96**2)  # none of eighty may still be a few in a hundred
+    assert interval([False] * 80) == pytest.approx((0.0, wilson), abs=1e-4)
+    assert interval([True] * 80) == pytest.approx((1 - wilson, 1.0), abs=1e-4)
+    # numbers that happen to be none are no share: a judge may give 80 equal captions one probability
+    assert interval([0.0] * 80) == (0.0, 0.0) and bootstrap_interval([0.5] * 10) == (0.5, 0.5)
     with pytest.raises(ValueError, match="at least one value"):
         bootstrap_interval([])
-
-
-# none of eighty may still be a few in a hundred: Wilson's is z^2 / (n + z^2)
-WILSON = 1.96**2 / (80 + 1.96**2)
-
-
-@pytest.mark.parametrize(
-    ("values", "ends"),
-    [
-        ([0.5] * 10, (0.5, 0.5)),
-        ([False] * 80, (0.0, WILSON)),
-        ([True] * 80, (1 - WILSON, 1.0)),
-        ([0.0] * 80, (0.0, 0.0)),  # no share: a judge may give 80 equal captions one probability
-    ],
-)
-def test_intervals_of_equal_values(values, ends):
-    assert interval(values) == pytest.approx(ends, abs=1e-4)
 
 
 def test_a_summary_has_means_and_intervals_in_order_of_appearance_and_can_be_read():
@@ -92,22 +77,18 @@ def test_a_summary_has_means_and_intervals_in_order_of_appearance_and_can_be_rea
 
 
 @pytest.mark.parametrize(
-    ("caption", "sound", "named"),
+    ("sound", "named", "other"),
     [
-        ("a crow caws.", "rooster", False),
-        ("a bird is crowing.", "rooster", True),
-        ("a crowd of people talk.", "rooster", False),
-        ("A dog barks.", "dog_bark", True),
-        ("a hot dogma.", "dog_bark", False),
-        ("a man sees the sea", "sea_waves", True),
-        ("a man on a seat", "sea_waves", False),
-        ("someone saws wood", "chainsaw", False),
-        ("a saw is running", "chainsaw", True),
-        ("", "rain", False),
+        ("rooster", "a bird is crowing.", "a crow caws."),
+        ("rooster", "a rooster crows", "a crowd of people talk."),
+        ("dog_bark", "A dog barks.", "a hot dogma."),
+        ("sea_waves", "a man sees the sea", "a man on a seat"),
+        ("chainsaw", "a saw is running", "someone saws wood"),
+        ("rain", "it rains", ""),
     ],
 )
-def test_names_sound(caption, sound, named):
-    assert names_sound(caption, sound) is named
+def test_names_sound(sound, named, other):
+    assert names_sound(named, sound) is True and names_sound(other, sound) is False
 
 
 def test_nearly_every_caption_that_people_wrote_names_its_sound():
