@@ -25,7 +25,6 @@ from transformers import GPT2ForSequenceClassification
 
 import zscap
 from studies.audibility import load_audibility
-from studies.pairs import read_pairs
 from zscap.caption import Caption
 from zscap.errors import UnreadableSource, ZscapError
 from zscap.evaluation.datasets import read_dataset
@@ -199,22 +198,19 @@ def _odd_tensors(random: Random, file: Path) -> None:
     odd = [torch.zeros(shape) for shape in ((), (1,), (0, 3), (7, 5), (2, 2, 2))]
     odd += [state[name].to(dtype) for dtype in (torch.int64, torch.bool, torch.float64, torch.bfloat16)]
     odd += [torch.full_like(state[name], number) for number in (math.nan, math.inf, 6e4)]
-    match random.randrange(4):
-        case 0:
-            state[name] = random.choice(odd)
-        case 1:
-            del state[name]
-        case 2:
-            state[random.choice(("x", "h.99.ln_1.weight", name + "0"))] = torch.zeros(3)
-        case 3:
-            sizes = json.dumps(odd_json(random, json.loads(metadata["config"])))
-            metadata["config"] = random.choice((sizes, "[" * 99_999, "", "3", "null"))
+    others = {key: tensor for key, tensor in state.items() if key != name}
+    foreign = {random.choice(("x", "h.99.ln_1.weight", name + "0")): torch.zeros(3)}
+    sizes = json.dumps(odd_json(random, json.loads(metadata["config"])))
+    if random.random() < 0.25:
+        metadata["config"] = random.choice((sizes, "[" * 99_999, "", "3", "null"))
+    else:
+        state = random.choice((others, others | {name: random.choice(odd)}, state | foreign))
     save_file(state, file, metadata)
 
 
 def presets(random: Random, folder: Path, world: World) -> None:
-    part = {"network": "causal", "place": "folder", "folder": str(world.checkpoints["gpt2"]), "files": ["config.json"]}
-    part["command"] = ""
+    part = {"network": "causal", "place": "folder", "folder": str(world.checkpoints["gpt2"])}
+    part |= {"files": ["config.json"], "command": ""}
     table = {"takes": ["audio"], "description": "", "license": "", "guidance": "steering", "language_model": part}
     table["options"] = {"prompt": "A dog", "max_new_tokens": 2}
     table = odd_json(random, table) if random.random() < 0.7 else table
@@ -269,11 +265,6 @@ TABLES = {
         [["file", "caption"], *([f"{n}.wav", f"a dog barks {n} times"] for n in range(5))],
         lambda file, world: read_dataset(str(file)),
     ),
-    "pairs.jsonl": (
-        [{"model": "m", "seed": 0, "prompt": "p", "topics": []}]
-        + [{"wanted": f"a dog barks {n}", "other": f"a dog sits {n}", "request": n} for n in range(3)],
-        lambda file, world: read_pairs(file),
-    ),
     "keywords.txt": ([["dog"], ["rain on a roof"], ["é"], ["NA"], [""], ['"'], [" x "]], _keywords),
     "keywords.csv": ([["index", "mid", "display_name"], [0, "/m/0", "dog"], [1, "/m/1", "NA"]], _keywords),
 }
@@ -284,10 +275,7 @@ def tables(random: Random, folder: Path, world: World) -> None:
     rows, read = TABLES[name]
     rows = odd_json(random, rows) if random.random() < 0.6 else rows
     stream = StringIO()
-    if name.endswith(".jsonl"):
-        stream.writelines(json.dumps(row) + "\n" for row in rows)
-    else:
-        csv.writer(stream).writerows(row if isinstance(row, list) else [row] for row in rows)
+    csv.writer(stream).writerows(row if isinstance(row, list) else [row] for row in rows)
     content = stream.getvalue().encode(errors="surrogateescape")
     file = folder / name
     (folder / "0.wav").touch()

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import sys
 
 import numpy as np
 import pytest
@@ -64,6 +65,9 @@ def test_what_cannot_be_computed_says_why(monkeypatch, tmp_path):
     for name, reason in reasons.items():
         assert isinstance(corpus[name], Gap) and reason in corpus[name].reason and np.isnan(float(corpus[name])), name
     assert 0 < corpus["bleu_1"] < 1 and each["bleu_1"].shape == (4,) and len(each) == 1
+    monkeypatch.setitem(sys.modules, "aac_metrics.functional", None)
+    reason = evaluate(CAPTIONS, REFERENCES, ["bleu_1"])[0]["bleu_1"].reason
+    assert reason == "aac-metrics isn't installed: pip install 'zscap[evaluation]'"
 
 
 def test_a_fluency_error_leaves_a_tenth(monkeypatch):

@@ -180,34 +180,29 @@ def test_the_command_line_says_what_was_left_out(table, tmp_path, capsys, monkey
 
 
 def test_all_references_are_read_commas_and_all(table):
-    clips = read_dataset(table).clips
-    assert clips[0].references == ("It is loud, and near", "A dog barks") and clips[0].sound == "dog_bark"
-    soundscapes = read_dataset("soundscapes")
-    assert len(soundscapes.clips) == 64 and all(len(clip.references) == 5 for clip in soundscapes.clips)
-    assert sum(clip.sound is not None for clip in soundscapes.clips) == 40
+    clip = read_dataset(table).clips[0]
+    assert clip.references == ("It is loud, and near", "A dog barks") and clip.sound == "dog_bark"
+    soundscapes = read_dataset("soundscapes").clips
+    assert len(soundscapes) == 64 and all(len(clip.references) == 5 for clip in soundscapes)
+    assert sum(clip.sound is not None for clip in soundscapes) == 40
 
 
 def test_published_sets_are_read_as_they_unpack(tmp_path):
-    audio = CLIPS[0].read_bytes()
-    for name in ("audiocaps/audio/Yabc.flac", "audiocaps/audio/def_30.flac", "clotho/evaluation/One.wav"):
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(audio)
-    rows = ["audiocap_id,youtube_id,start_time,caption", '1,abc,0,"A dog, barking"', "2,abc,0,A dog barks"]
-    rows += ["3,def,30,Rain", "4,ghi,10,Wind"]
-    (tmp_path / "audiocaps" / "test.csv").write_text("\n".join(rows))
+    (tmp_path / "clotho").mkdir()
     captions = tmp_path / "clotho" / "clotho_captions_evaluation.csv"
+    with pytest.raises(InvalidData, match=r"evaluation\.csv: no table can be read .*; Clotho .* unpack"):
+        read_dataset("clotho", tmp_path)
     captions.write_text("file_name,caption_1,caption_2,caption_3,caption_4,caption_5\nOne.wav,a,b,c,d,e\n")
+    recordings = ["audiocaps/audio/Yabc.flac", "audiocaps/audio/def_30.flac", "clotho/evaluation/One.wav"]
+    for name in (*recordings, "esc10/rain/1.ogg", "sounds/esc50/cow/1.ogg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    rows = ["audiocap_id,youtube_id,start_time,caption", '1,abc,0,"A dog, barking"', "2,abc,0,A dog barks"]
+    (tmp_path / "audiocaps" / "test.csv").write_text("\n".join([*rows, "3,def,30,Rain", "4,ghi,10,Wind"]))
     audiocaps = read_dataset("audiocaps", tmp_path)
     assert [clip.name for clip in audiocaps.clips] == ["abc", "def"] and audiocaps.missing == ["ghi"]
     assert audiocaps.clips[0].references == ("A dog, barking", "A dog barks")
     assert read_dataset("clotho", tmp_path).clips[0].references == ("a", "b", "c", "d", "e")
-    captions.unlink()
-    with pytest.raises(InvalidData, match=r"evaluation\.csv: no table can be read .*; Clotho .* unpack"):
-        read_dataset("clotho", tmp_path)
-    for folder in ("esc10/rain", "sounds/esc50/cow"):
-        (tmp_path / folder).mkdir(parents=True)
-        (tmp_path / folder / "1.ogg").write_bytes(audio)
     assert [clip.sound for clip in read_dataset("esc50", tmp_path).clips] == ["rain", "cow"]
 
 
