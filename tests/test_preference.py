@@ -1,6 +1,7 @@
 """The preference study: blind, resumable, and counted by clips."""
 
 import json
+from itertools import product
 from pathlib import Path
 
 import nbformat
@@ -19,41 +20,28 @@ NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "10_preference_study.ipy
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     """Two runs on three clips, whose captions all differ."""
-    folders = []
+    folders = [tmp_path_factory.mktemp(name) for name in ("alone", "guided")]
     clips = [clip.name for clip in read_dataset("soundscapes").first(3).clips]
-    for name, matching in {"alone": [0.1, 0.5, 0.3], "guided": [0.2, 0.4, 0.6]}.items():
-        folder = tmp_path_factory.mktemp(name)
-        made = {"preset": "embedded", "data": "soundscapes", "shard": "1/1", "data_sha256": "0"}
+    made = {"preset": "embedded", "data": "soundscapes", "shard": "1/1", "data_sha256": "0"}
+    for folder, matching in zip(folders, ([0.1, 0.5, 0.3], [0.2, 0.4, 0.6]), strict=True):
         (folder / "summary.json").write_text(json.dumps(made | {"measures": {}, "timing": {}}))
-        texts = [f"a {name} sound of {clip}" for clip in clips]
+        texts = [f"a {folder.name} sound of {clip}" for clip in clips]
         scores = pd.DataFrame({"clip": clips, "text": texts, "matching": matching})
         scores.to_csv(folder / "scores.csv", index=False)
-        folders.append(folder)
     return folders
 
 
-def texts(folder) -> pd.Series:
-    return pd.read_csv(folder / "scores.csv").set_index("clip")["text"]
-
-
 def test_every_differing_clip_is_asked_about_twice_and_nothing_tells_whose_caption_it_is(runs, tmp_path):
-    first, second = map(texts, runs)
-    sides = set()
-    for rater in ("anna", "ben", "cleo"):
-        study = Study(*runs, tmp_path, rater)
-        assert sorted((each.clip, each.question) for each in study.questions) == sorted(
-            (clip, question) for clip in first.index for question in QUESTIONS
-        )
-        for each in study.questions:
+    first, second = (pd.read_csv(folder / "scores.csv").set_index("clip")["text"] for folder in runs)
+    studies = [Study(*runs, tmp_path, rater).questions for rater in ("anna", "ben", "cleo", "dora")]
+    for questions in studies:
+        assert {(each.clip, each.question) for each in questions} == set(product(first.index, QUESTIONS))
+        assert len(questions) == 6
+        for each in questions:
             assert {each.left, each.right} == {first[each.clip], second[each.clip]} and each.recording.is_file()
             assert (each.left == second[each.clip]) == each.swapped
-            sides.add(each.swapped)
-    assert sides == {True, False}
-    orders = {
-        tuple(each.clip for each in Study(*runs, tmp_path, rater).questions)
-        for rater in ("anna", "ben", "cleo", "dora")
-    }
-    assert len(orders) > 1
+    assert {each.swapped for questions in studies for each in questions} == {True, False}
+    assert len({tuple(each.clip for each in questions) for questions in studies}) > 1
 
 
 def test_a_study_goes_on_where_it_was_left(runs, tmp_path):
@@ -69,39 +57,35 @@ def test_a_study_goes_on_where_it_was_left(runs, tmp_path):
     meant = ["second" if question.swapped else "first" for question in order[:2]]
     assert list(answers["answer"]) == [*meant, "neither"]
     assert not list(tmp_path.glob(".*"))
-
-
-def test_an_answer_about_another_caption_of_the_clip_does_not_count(runs, tmp_path):
-    study = Study(*runs, tmp_path, "anna")
-    study.answer(study.questions[0], "left")
-    file = tmp_path / "anna.csv"
-    file.write_text(file.read_text().replace(study.questions[0].left, "An older caption"))
-    assert len(Study(*runs, tmp_path, "anna").remaining()) == len(study.questions)
+    # an answer about another caption of the clip does not count
+    again.file.write_text(again.file.read_text().replace(order[2].left, "An older caption"))
+    assert order[2] in Study(*runs, tmp_path, "anna").remaining()
 
 
 def test_what_is_no_study_is_refused(runs, tmp_path):
-    with pytest.raises(InvalidData, match="must be a name"):
-        Study(*runs, tmp_path, "../anna")
-    with pytest.raises(InvalidData, match="nothing to prefer"):
-        Study(runs[0], runs[0], tmp_path, "anna")
-    with pytest.raises(InvalidData, match="holds no run"):
-        Study(runs[0], tmp_path, tmp_path, "anna")
+    for folders, rater, says in (
+        (runs, "../anna", "must be a name"),
+        (runs[:1] * 2, "anna", "nothing to prefer"),
+        ((runs[0], tmp_path), "anna", "holds no run"),
+    ):
+        with pytest.raises(InvalidData, match=says):
+            Study(*folders, tmp_path, rater)
     with pytest.raises(InvalidData, match="no answers there"):
-        read_answers(tmp_path / "none")
+        read_answers(tmp_path)
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(InvalidData, match=r"other\.csv: holds no answers"):
         read_answers(tmp_path)
 
 
 def votes(**by_rater: str) -> pd.DataFrame:
-    """Answers on clips a, b, c ...: a letter for each, f(irst), s(econd), n(either)."""
+    """Answers on clips 0, 1, 2 ...: a letter for each, f(irst), s(econd), n(either)."""
     meaning = {"f": "first", "s": "second", "n": "neither"}
     rows = [
-        (rater, "abcdef"[i], "audible", "x", "y", meaning[letter])
+        (rater, clip, "audible", meaning[letter])
         for rater, answers in by_rater.items()
-        for i, letter in enumerate(answers)
+        for clip, letter in enumerate(answers)
     ]
-    return pd.DataFrame(rows, columns=["rater", "clip", "question", "first", "second", "answer"])
+    return pd.DataFrame(rows, columns=["rater", "clip", "question", "answer"])
 
 
 def test_a_clip_counts_once_whatever_the_number_of_raters():
@@ -120,11 +104,10 @@ def test_kappa_of_two_raters_by_hand():
     assert agreement_of_raters(votes(anna="sf")).empty
 
 
-def test_a_measure_agrees_where_it_prefers_what_people_prefer(runs, tmp_path):
-    guided = Study(*runs, tmp_path, "anna")
-    for question in guided.questions:
-        guided.answer(question, "left" if question.swapped else "right")  # always the second run's
-    table = agreement_with_measures(read_answers(tmp_path), *runs, {"faithful": ["matching"]})
+def test_a_measure_agrees_where_it_prefers_what_people_prefer(runs):
+    clips = read_dataset("soundscapes").first(3).clips
+    answers = pd.DataFrame({"clip": [clip.name for clip in clips], "question": "faithful", "answer": "second"})
+    table = agreement_with_measures(answers, *runs, {"faithful": ["matching"]})
     assert len(table) == 1 and table.loc[0, "n"] == 3
     assert table.loc[0, "agreement"] == pytest.approx(2 / 3)  # of one clip the first run's is higher
 
