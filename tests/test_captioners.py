@@ -246,7 +246,6 @@ def test_captions_do_not_depend_on_the_batch(loaded):
     for batch_size in (2, 16):
         together = loaded.captioner(batch_size, end_token=end)(sources)
         assert [caption.tokens for caption in together] == [caption.tokens for caption in alone]
-        assert [caption.text for caption in together] == [caption.text for caption in alone]
         assert [c.log_likelihood for c in together] == pytest.approx([c.log_likelihood for c in alone], abs=1e-4)
 
 
@@ -274,25 +273,21 @@ def test_empty_prompts_and_prompts_that_do_not_fit(loaded):
         loaded.captioner(max_new_tokens=400)(loaded.sources[0])
 
 
-def test_magic_without_words_before_the_source(loaded):
+def test_magic_has_no_words_before_the_source(loaded):
     length = loaded.lm.begin(PROMPT, loaded.sources[0]).tokens.shape[1] + 3
     options = zscap.MagicOptions(prompt=PROMPT, num_keywords=0, alpha=0.1, max_length=length, end_tokens=["."])
-    captioner = zscap.Captioner(loaded.lm, classifier=tiny.HashClassifier(), options=options)
     with pytest.raises(zscap.InvalidOption, match="alpha"):
-        captioner(loaded.sources[0])
+        zscap.Captioner(loaded.lm, classifier=tiny.HashClassifier(), options=options)(loaded.sources[0])
 
 
-def test_sources_of_another_kind(loaded, tmp_path):
+def test_sources_that_cannot_be_read(loaded, tmp_path):
     wrong = {"audio": tmp_path / "no.png", "image": (np.ones(9000), 16000), "text": (np.ones(9000), 16000)}
     Image.new("RGB", (20, 20)).save(tmp_path / "no.png")
     captions = loaded.captioner(num_iterations=0)([wrong[loaded.lm.kind], loaded.sources[0]])
     assert isinstance(captions[0].error, zscap.UnreadableSource) and captions[1].text
-
-
-def test_texts_that_are_too_long():
-    lm = captioner_model(*bart())
-    with pytest.raises(zscap.UnreadableSource, match=r"'a dog a dog .*: 201 tokens; this captioner reads at most 48"):
-        lm.begin(PROMPT, "a dog " * 100)
+    if loaded.lm.kind == "text":
+        with pytest.raises(zscap.UnreadableSource, match=r"'a dog a dog .*: 201 tokens; .* reads at most 48"):
+            loaded.lm.begin(PROMPT, "a dog " * 100)
 
 
 def test_other_models_and_processors_without_a_part(tmp_path):

@@ -14,7 +14,6 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 from sklearn.metrics import roc_auc_score
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 from studies.classifiers import train_embedding_classifier, train_text_classifier
 from studies.phrases import PHRASES, tense_sentences
@@ -43,15 +42,6 @@ class Words:
         return torch.nn.functional.normalize(torch.tensor(np.array(rows), dtype=torch.float32), dim=-1)
 
 
-def word_pieces() -> transformers.PreTrainedTokenizerFast:
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
-    tokenizer.normalizer, tokenizer.pre_tokenizer = normalizers.BertNormalizer(), pre_tokenizers.BertPreTokenizer()
-    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-    tokenizer.train_from_iterator(HEARD + SEEN, trainers.WordPieceTrainer(vocab_size=200, special_tokens=special))
-    names = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]"}
-    return transformers.PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
-
-
 SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
 SIZES["max_position_embeddings"] = 32
 KINDS = {  # of networks: the class, its configuration's, and sizes
@@ -67,8 +57,10 @@ def write(kind: str, folder):
     torch.manual_seed(0)
     *classes, sizes = KINDS[kind]
     network, config = (getattr(transformers, name) for name in classes)
-    tokenizer = tiny.tokenizer("gpt2") if kind == "gpt2" else word_pieces()
-    assert (tokenizer.pad_token is None) == (kind == "gpt2")
+    tokenizer = tiny.tokenizer()
+    assert tokenizer.pad_token is None
+    if kind != "gpt2":
+        tokenizer.pad_token = tokenizer.eos_token
     network(config(**sizes, vocab_size=len(tokenizer), pad_token_id=tokenizer.pad_token_id)).save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder

@@ -103,13 +103,6 @@ def test_what_an_endpoint_answers(server, answers, text):
     assert server.asked[0]["messages"] == [{"role": "user", "content": "Write pairs."}]
 
 
-def test_a_refusal_is_told_at_once(server):
-    server.answers.append((404, b'{"error":\n "unknown parameter"}', {}))
-    with refused(InvalidOption, rf"{server.url}.*HTTP 404 unknown parameter.*'some-model'.*OPENAI_API_KEY"):
-        endpoint(server)("prompt", 0)
-    assert len(server.asked) == 1
-
-
 NO_COMPLETIONS = [b"<html>hello</html>", b'{"choices": []}', b'{"choices": [3]}', b'"text"', b"\xff", b"", b"[" * 10**5]
 
 
@@ -120,11 +113,14 @@ def test_what_is_no_completion_is_refused(server, content):
         endpoint(server)("prompt", 0)
 
 
-def test_a_server_that_stays_faulty_or_silent_is_given_up(server):
-    server.answers += [(503, b"", SOON)] * 3
+def test_a_server_that_refuses_or_stays_faulty_or_silent_is_given_up(server):
+    server.answers += [(404, b'{"error":\n "unknown parameter"}', {}), *[(503, b"", SOON)] * 3]
+    with refused(InvalidOption, rf"{server.url}.*HTTP 404 unknown parameter.*'some-model'.*OPENAI_API_KEY"):
+        endpoint(server)("prompt", 0)
+    assert len(server.asked) == 1
     with refused(InvalidData, r"gives no completion \(HTTP 503"):
         endpoint(server, retries=2)("prompt", 0)
-    assert len(server.asked) == 3
+    assert len(server.asked) == 1 + 3
     with socket.create_server(("127.0.0.1", 0)) as silent, refused(InvalidData, "timed out"):
         Endpoint("m", f"http://127.0.0.1:{silent.getsockname()[1]}/v1", retries=0, timeout=0.05)("prompt", 0)
 
@@ -156,18 +152,17 @@ def test_the_key_stays_with_its_server(server, monkeypatch):
     assert "seed" not in server.asked[-1]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (401, json.dumps({"error": {"message": f"wrong\nkey: Bearer {KEY}"}}).encode(), {}),
-        (401, b"x" * 280 + KEY.encode(), {}),
-        (500, KEY.encode(), {"Content-Type": "text/plain"}),
-        (200, KEY.encode(), {}),
-    ],
-    ids=["in an error", "at the cut", "of a faulty server", "in no completion"],
-)
-def test_a_server_that_repeats_the_key_finds_it_in_no_message(server, answer):
-    server.answers.append(answer)
+REPEATED = {  # an answer of the server that has the key
+    "in an error": (401, json.dumps({"error": {"message": f"wrong\nkey: Bearer {KEY}"}}).encode(), {}),
+    "at the cut": (401, b"x" * 280 + KEY.encode(), {}),
+    "of a faulty server": (500, KEY.encode(), {"Content-Type": "text/plain"}),
+    "in no completion": (200, KEY.encode(), {}),
+}
+
+
+@pytest.mark.parametrize("where", REPEATED)
+def test_a_server_that_repeats_the_key_finds_it_in_no_message(server, where):
+    server.answers.append(REPEATED[where])
     with refused((InvalidData, InvalidOption), "gives no completion"):
         endpoint(server, retries=0)("prompt", 0)
 
@@ -247,8 +242,8 @@ def test_pairs_are_balanced_and_none_is_there_twice(tmp_path, capsys):
 
 
 def test_an_answer_is_cleaned(tmp_path):
-    thoughts = "<think>\nA draft of one | A draft of two\n</think>\n"
     lines = [
+        "<think>\nA draft of one | A draft of two\n</think>",
         "| Audible | Not audible |",
         "|---|---|",
         '1. "A dog barks at night." | "A dog sits at night."',
@@ -260,7 +255,7 @@ def test_an_answer_is_cleaned(tmp_path):
         "a | b | c",
         "<think>And one more pair | And one less pair",
     ]
-    table = generate(Script("", thoughts + "\n".join(lines)), PROMPT, tmp_path / "pairs.jsonl", pairs=3, topics=[])
+    table = generate(Script("", "\n".join(lines)), PROMPT, tmp_path / "pairs.jsonl", pairs=3, topics=[])
     assert table.text.tolist() == [
         "A dog barks at night.",
         "A dog sits at night.",
