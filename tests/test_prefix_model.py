@@ -8,20 +8,12 @@ from transformers import DynamicCache
 import zscap
 from zscap.captioners.prefix import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
 from zscap.files.packed import write_packed
-from zscap.folders import ASSETS, REPOSITORY
-from zscap.matchers.embedded import EmbeddedMatcher
+from zscap.folders import REPOSITORY
 
 LENGTH = 5  # of the tiny prefixes
 UNBENT = {"fusion_scale": 1.0, "end_boost": 1.0, "start_penalty": 1.0}
-OPTIONS = zscap.SteeringOptions(
-    prompt="A dog", num_candidates=12, max_new_tokens=5, num_iterations=2, step_size=2.0, combine="losses",
-    classifier_scale=0.6, temperature=0.1, **UNBENT,
-)  # fmt: skip
-EMBEDDED = {
-    "prompt": "<|endoftext|>", "prompt_in_text": False, "max_new_tokens": 14, "forbidden_tokens": [0],
-    "num_candidates": 96, "combine": "losses", "classifier_scale": 0.6, "kl_scale": 0.2, "num_iterations": 10,
-    "step_schedule": "linear", "step_size": 8.0, "temperature": 0.2, "min_p": 0.01,
-}  # fmt: skip
+STEPS = {"num_candidates": 12, "max_new_tokens": 5, "num_iterations": 2, "step_size": 2.0, "temperature": 0.1}
+OPTIONS = zscap.SteeringOptions(prompt="A dog", combine="losses", classifier_scale=0.6, **STEPS, **UNBENT)
 
 
 def saved(folder, kind="gpt2"):
@@ -192,11 +184,8 @@ def test_weights_that_are_missing_or_of_other_sizes_are_named(tmp_path):
 
 
 def test_the_embedded_captioner_hears_and_its_classifier_corrects_it():
-    """The shipped one, which is given a classifier and no matcher."""
-    matcher = EmbeddedMatcher.load(ASSETS)
-    language_model = PrefixLanguageModel.load(ASSETS, matcher, dtype="float64")
-    classifier = zscap.EmbeddingClassifier.load(ASSETS / "classifier.safetensors", matcher)
-    embedded = zscap.Captioner(language_model, classifier=classifier, options=zscap.SteeringOptions(**EMBEDDED))
+    """The shipped one, which has a classifier and no matcher."""
+    embedded = zscap.load("embedded-captioner")
     clips = [REPOSITORY / f"data/soundscapes/{name}.flac" for name in ("dog_bark-1", "baby_cry-4", "rain-1")]
     alone, guided = embedded(clips, num_iterations=0), embedded(clips)
     assert all(caption.text.endswith(".") and caption.matching is None for caption in alone)

@@ -15,7 +15,7 @@ from transformers import AutoTokenizer
 
 from studies.audibility import near_duplicates
 from studies.auditing import shortcuts
-from studies.pairs import PROMPTS, generate, read_pairs, read_prompt
+from studies.pairs import generate, read_pairs, read_prompt
 from studies.writers import Endpoint, LocalModel
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
 
@@ -329,7 +329,6 @@ def test_prompts_ship_and_are_filled_in():
     assert text.endswith("A dog barks. | A dog barking.\nRain falls. | Rain falling.\n")
     assert "this property: simple present.\n\nIt has a finite verb.\n" in text
     assert "$" not in text.replace("$topic", "")
-    assert len(set((PROMPTS / "topics.txt").read_text().splitlines())) >= 40
     with pytest.raises(InvalidOption, match="needs 'definition'"):
         read_prompt("property", property="x", examples=examples)
     with pytest.raises(InvalidOption, match="no field 'defintion': did you mean 'definition'"):
@@ -347,17 +346,16 @@ def test_near_duplicates_in_several_folds_would_give_the_labels_away():
 
 
 ANIMALS = ["a dog", "a cat", "a bell", "a car", "a hen"]
-UNFIT = {
-    "nothing": ([], []),
-    "one class": (["a b"] * 9, [1] * 9),
-    "other numbers": (["a b"], [1, 0]),
-    "no words": ([" "] * 6, [1, 0] * 3),
-    "labels of another kind": (ANIMALS, ["yes", "no", "yes", "no", "yes"]),
-    "a class in one group": (ANIMALS, [1, 0, 0, 0, 0]),
-}
 
 
-@pytest.mark.parametrize("name", UNFIT)
-def test_what_cannot_be_audited_is_refused(name):
-    with pytest.raises(InvalidData):
-        shortcuts(*UNFIT[name])
+def test_what_cannot_be_audited_is_refused():
+    for texts, labels in (
+        ([], []),
+        (["a b"] * 9, [1] * 9),
+        (["a b"], [1, 0]),
+        ([" "] * 6, [1, 0] * 3),
+        (ANIMALS, ["yes", "no", "yes", "no", "yes"]),
+        (ANIMALS, [1, 0, 0, 0, 0]),  # a class in one group
+    ):
+        with pytest.raises(InvalidData):
+            shortcuts(texts, labels)
