@@ -1,7 +1,5 @@
 """Prefix captioners: against plain versions without a cache, through the real from_pretrained, and the embedded one."""
 
-from pathlib import Path
-
 import pytest
 import tiny
 import torch
@@ -10,21 +8,12 @@ from transformers import DynamicCache
 import zscap
 from zscap.captioners.prefix import MAPPER_FILE, PrefixLanguageModel, PrefixMapper
 from zscap.files.packed import write_packed
-from zscap.matchers.embedded import EmbeddedMatcher
+from zscap.folders import REPOSITORY
 
-ASSETS = Path(zscap.__file__).parent / "assets"
-SOUNDSCAPES = ASSETS.parents[1] / "data" / "soundscapes"
 LENGTH = 5  # of the tiny prefixes
 UNBENT = {"fusion_scale": 1.0, "end_boost": 1.0, "start_penalty": 1.0}
-OPTIONS = zscap.SteeringOptions(
-    prompt="A dog", num_candidates=12, max_new_tokens=5, num_iterations=2, step_size=2.0, combine="losses",
-    classifier_scale=0.6, temperature=0.1, **UNBENT,
-)  # fmt: skip
-EMBEDDED = {
-    "prompt": "<|endoftext|>", "prompt_in_text": False, "max_new_tokens": 14, "forbidden_tokens": [0],
-    "num_candidates": 96, "combine": "losses", "classifier_scale": 0.6, "kl_scale": 0.2, "num_iterations": 10,
-    "step_schedule": "linear", "step_size": 8.0, "temperature": 0.2, "min_p": 0.01,
-}  # fmt: skip
+STEPS = {"num_candidates": 12, "max_new_tokens": 5, "num_iterations": 2, "step_size": 2.0, "temperature": 0.1}
+OPTIONS = zscap.SteeringOptions(prompt="A dog", combine="losses", classifier_scale=0.6, **STEPS, **UNBENT)
 
 
 def saved(folder, kind="gpt2"):
@@ -150,86 +139,57 @@ def test_magic_ranks_words_after_a_prefix(language_model):
         captioner("one", alpha=0.1)
 
 
-def test_a_special_token_as_prompt(language_model):
+def test_a_special_token_as_prompt_and_none(language_model):
     special = language_model.tokenizer.eos_token
     state = language_model.begin(special, "one")
     assert state.tokens[0, LENGTH:].tolist() == [language_model.tokenizer.eos_token_id]
     assert language_model.prompt_length(special) == 1 and language_model.text((), special) == ""
     words = prompt_of(language_model)
     assert language_model.continuation(special, words) == language_model.text(words)
-
-
-def test_a_prompt_without_tokens(language_model):
     with pytest.raises(zscap.InvalidOption, match="gives no token to continue"):
         language_model.begin("", "one")
 
 
-def test_weights_survive_the_file_and_missing_ones_are_named(tmp_path):
-    mapper = PrefixMapper.load(saved(tmp_path / "whole"))
-    torch.manual_seed(1)
-    embeddings = torch.randn(3, 24)
+def test_weights_survive_the_file_and_a_memory_takes_what_is_near(tmp_path):
+    mapper = PrefixMapper.load(saved(tmp_path))
     again = PrefixMapper(**mapper.config)
     again.load_state_dict(mapper.state_dict())
-    assert mapper(embeddings).shape == (3, LENGTH, 32)
-    torch.testing.assert_close(mapper(embeddings), again(embeddings))
+    torch.manual_seed(1)
+    mapper.memory = torch.nn.functional.normalize(torch.randn(3, 24), dim=-1)
+    mapper.save(tmp_path)
+    remembering, known = PrefixMapper.load(tmp_path), mapper.memory[1:2]
+    near = torch.nn.functional.normalize(known + 0.02 * torch.randn(24), dim=-1)
+    assert again(known).shape == (1, LENGTH, 32)
+    torch.testing.assert_close(remembering(near), again(known), atol=0.02, rtol=0)
+    assert (again(near) - again(known)).abs().max() > 0.02
 
-    mapper.memory = torch.nn.functional.normalize(embeddings, dim=-1)
-    mapper.save(tmp_path / "with_memory")
-    remembering = PrefixMapper.load(tmp_path / "with_memory")
-    near = torch.nn.functional.normalize(mapper.memory[1] + 0.02 * torch.randn(24), dim=-1)[None]
-    torch.testing.assert_close(remembering(near), again(mapper.memory[1:2]), atol=0.02, rtol=0)
-    assert (again(near) - again(mapper.memory[1:2])).abs().max() > 0.02
 
-    with pytest.raises(zscap.MissingWeights, match="no whole checkpoint"):
-        PrefixLanguageModel.load(tmp_path / "whole", tiny.HashMatcher(), language_model=tmp_path)
-    (tmp_path / "whole" / "tokenizer.json").write_text("{}")
-    with pytest.raises(zscap.MissingWeights, match="no whole checkpoint"):
-        PrefixLanguageModel.load(tmp_path / "whole", tiny.HashMatcher())
-    PrefixMapper(24, LENGTH, 16, 16).save(tmp_path / "narrow")
-    tiny.language_model(tmp_path / "narrow")
+def test_weights_that_are_missing_or_of_other_sizes_are_named(tmp_path):
+    tiny.language_model(tmp_path)
+    mapper = PrefixMapper(24, LENGTH, 16, 16)
+    mapper.save(tmp_path)
     with pytest.raises(zscap.MissingWeights, match="vectors of width 16, and the language model reads 32"):
-        PrefixLanguageModel.load(tmp_path / "narrow", tiny.HashMatcher())
-    for temperature in (0, -1, float("nan"), "low", None, [1]):
-        write_packed(tmp_path / MAPPER_FILE, again, again.config | {"temperature": temperature})
-        with pytest.raises(
-            zscap.MissingWeights, match=f"{MAPPER_FILE}: no whole weights file .*; make it with notebooks"
-        ):
+        PrefixLanguageModel.load(tmp_path, tiny.HashMatcher())
+    (tmp_path / "tokenizer.json").write_text("{}")
+    for place in (None, tmp_path / "nowhere"):
+        with pytest.raises(zscap.MissingWeights, match="no whole checkpoint"):
+            PrefixLanguageModel.load(tmp_path, tiny.HashMatcher(), language_model=place)
+    for temperature in (0, float("nan"), "low", None):
+        write_packed(tmp_path / MAPPER_FILE, mapper, mapper.config | {"temperature": temperature})
+        with pytest.raises(zscap.MissingWeights, match=f"{MAPPER_FILE}: no whole weights file .*; make it with noteb"):
             PrefixMapper.load(tmp_path)
-    whole = (tmp_path / "whole" / MAPPER_FILE).read_bytes()
-    (tmp_path / MAPPER_FILE).write_bytes(whole[: len(whole) // 2])
-    for folder in (tmp_path, tmp_path / "nowhere"):
-        with pytest.raises(zscap.MissingWeights, match=MAPPER_FILE):
-            PrefixMapper.load(folder)
+    (tmp_path / MAPPER_FILE).unlink()
+    with pytest.raises(zscap.MissingWeights, match=MAPPER_FILE):
+        PrefixMapper.load(tmp_path)
 
 
-@pytest.fixture(scope="module")
-def matcher():
-    return EmbeddedMatcher.load(ASSETS)
-
-
-@pytest.fixture(scope="module")
-def embedded(matcher):
-    """The shipped captioner, which is given a classifier and no matcher."""
-    language_model = PrefixLanguageModel.load(
-        ASSETS, matcher, language_model=ASSETS / "language_model", dtype="float64"
-    )
-    classifier = zscap.EmbeddingClassifier.load(ASSETS / "classifier.safetensors", matcher)
-    options = zscap.SteeringOptions(**EMBEDDED)
-    return zscap.Captioner(language_model, classifier=classifier, options=options)
-
-
-def test_the_embedded_captioner_hears(embedded):
-    clips = [SOUNDSCAPES / name for name in ("dog_bark-1.flac", "rain-1.flac", "sea_waves-2.flac")]
-    captions = embedded(clips, num_iterations=0)
-    assert all(caption.text.endswith(".") and 0 <= caption.classifier <= 1 for caption in captions)
-    assert captions[0].matching is None and len({caption.text for caption in captions}) > 1
-    assert "rain" in captions[1].text
-
-
-def test_the_classifier_corrects_the_embedded_captioner(embedded):
-    clips = [SOUNDSCAPES / f"{name}-{number}.flac" for name, number in (("dog_bark", 1), ("baby_cry", 4), ("rain", 1))]
-    alone = embedded(clips, num_iterations=0)
-    guided = embedded(clips)
+def test_the_embedded_captioner_hears_and_its_classifier_corrects_it():
+    """The shipped one, which has a classifier and no matcher."""
+    embedded = zscap.load("embedded-captioner")
+    clips = [REPOSITORY / f"data/soundscapes/{name}.flac" for name in ("dog_bark-1", "baby_cry-4", "rain-1")]
+    alone, guided = embedded(clips, num_iterations=0), embedded(clips)
+    assert all(caption.text.endswith(".") and caption.matching is None for caption in alone)
+    assert len({caption.text for caption in alone}) > 1 and "rain" in alone[2].text
     gains = [after.classifier - before.classifier for before, after in zip(alone, guided, strict=True)]
     assert sum(gains) / len(gains) > 0.1
-    assert [embedded(clip).text for clip in clips] == [caption.text for caption in guided]
+    assert embedded(clips[0]).text == guided[0].text

@@ -15,8 +15,7 @@ from transformers import AutoTokenizer
 
 from studies.audibility import near_duplicates
 from studies.auditing import shortcuts
-from studies.classifiers import train_embedding_classifier
-from studies.pairs import PROMPTS, generate, read_pairs, read_prompt
+from studies.pairs import generate, read_pairs, read_prompt
 from studies.writers import Endpoint, LocalModel
 from zscap.errors import InvalidData, InvalidOption, MissingWeights, UnwritableOutput
 
@@ -78,7 +77,11 @@ def endpoint(server, **options) -> Endpoint:
     return Endpoint("some-model", server.url, **options)
 
 
-def assert_one_line_without_key(error: pytest.ExceptionInfo) -> None:
+@contextlib.contextmanager
+def refused(kind, match: str):
+    """Raises an error of one line without the key."""
+    with pytest.raises(kind, match=match) as error:
+        yield
     assert str(error.value).isprintable() and KEY[:8] not in str(error.getrepr(style="native"))
 
 
@@ -100,46 +103,33 @@ def test_what_an_endpoint_answers(server, answers, text):
     assert server.asked[0]["messages"] == [{"role": "user", "content": "Write pairs."}]
 
 
-@pytest.mark.parametrize("status", [400, 401, 404])
-def test_a_refusal_is_told_at_once(server, status):
-    server.answers.append((status, b'{"error":\n "unknown parameter"}', {}))
-    with pytest.raises(
-        InvalidOption, match=rf"{server.url}.*HTTP {status} unknown parameter.*'some-model'.*OPENAI_API_KEY"
-    ):
-        endpoint(server)("prompt", 0)
-    assert len(server.asked) == 1
+NO_COMPLETIONS = [b"<html>hello</html>", b'{"choices": []}', b'{"choices": [3]}', b'"text"', b"\xff", b"", b"[" * 10**5]
 
 
-@pytest.mark.parametrize(
-    "content",
-    [b"<html>hello</html>", b"{}", b'{"choices": []}', b'{"choices": [3]}', b'"text"', b"\xff", b"", b"[" * 10**5]
-    + [completion(content) for content in ([{"type": "text"}], 3, {"a": 1}, True)],
-    ids=lambda content: repr(content[:20]),
-)
+@pytest.mark.parametrize("content", [*NO_COMPLETIONS, completion([{"type": "text"}]), completion(3)], ids=len)
 def test_what_is_no_completion_is_refused(server, content):
     server.answers.append((200, content, {}))
-    with pytest.raises(InvalidData, match="gives no completion") as error:
+    with refused(InvalidData, "gives no completion"):
         endpoint(server)("prompt", 0)
-    assert_one_line_without_key(error)
 
 
-def test_a_server_that_stays_faulty_or_silent_is_given_up(server):
-    server.answers += [(503, b"", SOON)] * 3
-    with pytest.raises(InvalidData, match=r"gives no completion \(HTTP 503"):
+def test_a_server_that_refuses_or_stays_faulty_or_silent_is_given_up(server):
+    server.answers += [(404, b'{"error":\n "unknown parameter"}', {}), *[(503, b"", SOON)] * 3]
+    with refused(InvalidOption, rf"{server.url}.*HTTP 404 unknown parameter.*'some-model'.*OPENAI_API_KEY"):
+        endpoint(server)("prompt", 0)
+    assert len(server.asked) == 1
+    with refused(InvalidData, r"gives no completion \(HTTP 503"):
         endpoint(server, retries=2)("prompt", 0)
-    assert len(server.asked) == 3
-    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(InvalidData, match="timed out"):
+    assert len(server.asked) == 1 + 3
+    with socket.create_server(("127.0.0.1", 0)) as silent, refused(InvalidData, "timed out"):
         Endpoint("m", f"http://127.0.0.1:{silent.getsockname()[1]}/v1", retries=0, timeout=0.05)("prompt", 0)
 
 
 @pytest.mark.parametrize(
     ("url", "proxy"),
     [
-        ("http://127.0.0.1:9/v1", ""),
-        ("http://[::1/v1", ""),
-        ("http://a..b/v1", ""),
-        ("http://host/v1", "socks5://127.0.0.1"),
-        ("http://host/v1", "foo://127.0.0.1"),
+        *((f"http://{host}/v1", "") for host in ("127.0.0.1:9", "[::1", "a..b")),
+        *(("http://host/v1", f"{scheme}://127.0.0.1") for scheme in ("socks5", "foo")),
     ],
 )
 def test_an_address_or_a_proxy_that_does_not_work_is_told(monkeypatch, url, proxy):
@@ -162,21 +152,19 @@ def test_the_key_stays_with_its_server(server, monkeypatch):
     assert "seed" not in server.asked[-1]
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
-        (401, json.dumps({"error": {"message": f"wrong\nkey: Bearer {KEY}"}}).encode(), {}),
-        (401, b"x" * 280 + KEY.encode(), {}),
-        (500, KEY.encode(), {"Content-Type": "text/plain"}),
-        (200, KEY.encode(), {}),
-    ],
-    ids=["in an error", "at the cut", "of a faulty server", "in no completion"],
-)
-def test_a_server_that_repeats_the_key_finds_it_in_no_message(server, answer):
-    server.answers.append(answer)
-    with pytest.raises((InvalidData, InvalidOption)) as error:
+REPEATED = {  # an answer of the server that has the key
+    "in an error": (401, json.dumps({"error": {"message": f"wrong\nkey: Bearer {KEY}"}}).encode(), {}),
+    "at the cut": (401, b"x" * 280 + KEY.encode(), {}),
+    "of a faulty server": (500, KEY.encode(), {"Content-Type": "text/plain"}),
+    "in no completion": (200, KEY.encode(), {}),
+}
+
+
+@pytest.mark.parametrize("where", REPEATED)
+def test_a_server_that_repeats_the_key_finds_it_in_no_message(server, where):
+    server.answers.append(REPEATED[where])
+    with refused((InvalidData, InvalidOption), "gives no completion"):
         endpoint(server, retries=0)("prompt", 0)
-    assert_one_line_without_key(error)
 
 
 def test_a_completion_that_repeats_the_key_takes_it_nowhere(server):
@@ -187,26 +175,17 @@ def test_a_completion_that_repeats_the_key_takes_it_nowhere(server):
 @pytest.mark.parametrize("between", ["\n", "é", "\x00"])
 def test_a_key_that_no_header_can_hold_is_told_by_its_variable(server, monkeypatch, between):
     monkeypatch.setattr("os.environ", {"OPENAI_API_KEY": KEY + between + KEY})
-    with pytest.raises(InvalidOption, match="OPENAI_API_KEY holds what no header can") as error:
+    with refused(InvalidOption, "OPENAI_API_KEY holds what no header can"):
         endpoint(server)("prompt", 0)
-    assert_one_line_without_key(error)
 
 
-@pytest.mark.parametrize(
-    "options",
-    [
-        {"base_url": "localhost:11434/v1"},
-        {"base_url": "file:///etc/passwd"},
-        {"base_url": "http://"},
-        {"base_url": f"http://someone:{KEY}@host/v1"},
-        {"api_key_variable": KEY},
-    ],
-    ids=str,
-)
+ADDRESSES = ["localhost:11434/v1", "file:///etc/passwd", "http://", f"http://someone:{KEY}@host/v1"]
+
+
+@pytest.mark.parametrize("options", [*({"base_url": url} for url in ADDRESSES), {"api_key_variable": KEY}], ids=str)
 def test_what_leads_to_no_server_is_refused_at_once(options):
-    with pytest.raises(InvalidOption, match=f"{next(iter(options))}.* must be") as error:
+    with refused(InvalidOption, f"{next(iter(options))}.* must be"):
         Endpoint("m", **options)
-    assert_one_line_without_key(error)
 
 
 def test_an_endpoint_says_what_it_needs(server, monkeypatch):
@@ -253,8 +232,8 @@ def test_pairs_are_balanced_and_none_is_there_twice(tmp_path, capsys):
     writer = Script()
     table = generate(writer, PROMPT, tmp_path / "new/pairs.jsonl", pairs=7, topics=["dogs", "cats"], progress=True)
     assert "7/7" in capsys.readouterr().err
-    topics = ["dogs", "cats", "dogs"]
-    assert writer.asked == [(f"Write pairs about {topic}:\n", seed) for seed, topic in enumerate(topics)]
+    assert [prompt.split()[-1] for prompt, _ in writer.asked] == ["dogs:", "cats:", "dogs:"]
+    assert [seed for _, seed in writer.asked] == [0, 1, 2]
     assert len(table) == 14
     assert table.groupby("pair").label.sum().eq(1).all()
     assert table.text.str.casefold().is_unique
@@ -263,8 +242,8 @@ def test_pairs_are_balanced_and_none_is_there_twice(tmp_path, capsys):
 
 
 def test_an_answer_is_cleaned(tmp_path):
-    thoughts = "<think>\nA draft of one | A draft of two\n</think>\n"
     lines = [
+        "<think>\nA draft of one | A draft of two\n</think>",
         "| Audible | Not audible |",
         "|---|---|",
         '1. "A dog barks at night." | "A dog sits at night."',
@@ -276,7 +255,7 @@ def test_an_answer_is_cleaned(tmp_path):
         "a | b | c",
         "<think>And one more pair | And one less pair",
     ]
-    table = generate(Script("", thoughts + "\n".join(lines)), PROMPT, tmp_path / "pairs.jsonl", pairs=3, topics=[])
+    table = generate(Script("", "\n".join(lines)), PROMPT, tmp_path / "pairs.jsonl", pairs=3, topics=[])
     assert table.text.tolist() == [
         "A dog barks at night.",
         "A dog sits at night.",
@@ -328,10 +307,8 @@ def test_a_file_of_another_run_is_left_alone(tmp_path):
 @pytest.mark.parametrize("name", ["file/x", "x" * 300])
 def test_files_that_cannot_be_are_told(tmp_path, name):
     (tmp_path / "file").touch()
-    writer = Script()
     with pytest.raises(UnwritableOutput, match="can't be written"):
-        generate(writer, PROMPT, tmp_path / name, pairs=6)
-    assert not writer.asked
+        generate(Script(interrupted_after=0), PROMPT, tmp_path / name, pairs=6)  # before anything is asked
     with pytest.raises(InvalidData, match="can't be read"):
         read_pairs(tmp_path / name)
 
@@ -345,15 +322,13 @@ def test_a_model_that_repeats_itself_is_given_up(tmp_path):
 
 
 def test_prompts_ship_and_are_filled_in():
-    audible = read_prompt("audible", number=15)
-    assert "Write 15 pairs of sentences about $topic" in audible
+    assert "Write 15 pairs of sentences about $topic" in read_prompt("audible", number=15)
     examples = [("A dog barks.", "A dog barking."), ("Rain falls.", "Rain falling.")]
     fields = {"property": "simple present", "definition": "It has a finite verb.", "examples": examples}
-    text = read_prompt("property", number=7, **fields)
+    text = read_prompt("property", **fields)
     assert text.endswith("A dog barks. | A dog barking.\nRain falls. | Rain falling.\n")
     assert "this property: simple present.\n\nIt has a finite verb.\n" in text
     assert "$" not in text.replace("$topic", "")
-    assert len(set((PROMPTS / "topics.txt").read_text().splitlines())) >= 40
     with pytest.raises(InvalidOption, match="needs 'definition'"):
         read_prompt("property", property="x", examples=examples)
     with pytest.raises(InvalidOption, match="no field 'defintion': did you mean 'definition'"):
@@ -373,30 +348,14 @@ def test_near_duplicates_in_several_folds_would_give_the_labels_away():
 ANIMALS = ["a dog", "a cat", "a bell", "a car", "a hen"]
 
 
-@pytest.mark.parametrize(
-    ("texts", "labels"),
-    [
+def test_what_cannot_be_audited_is_refused():
+    for texts, labels in (
         ([], []),
         (["a b"] * 9, [1] * 9),
         (["a b"], [1, 0]),
         ([" "] * 6, [1, 0] * 3),
         (ANIMALS, ["yes", "no", "yes", "no", "yes"]),
-        (ANIMALS, [1, 0, 0, 0, 0]),
-    ],
-    ids=["nothing", "one class", "other numbers", "no words", "labels of another kind", "a class in one group"],
-)
-def test_what_cannot_be_audited_is_refused(texts, labels):
-    with pytest.raises(InvalidData):
-        shortcuts(texts, labels)
-
-
-def test_generated_pairs_train_a_classifier(tmp_path):
-    class Letters:
-        def encode_text(self, texts):
-            counts = [[text.count(letter) for letter in "abcdefghijklmnopqrstuvwxyz"] for text in texts]
-            return torch.nn.functional.normalize(torch.tensor(counts, dtype=torch.float32), dim=-1)
-
-    table = generate(Script(), PROMPT, tmp_path / "pairs.jsonl", pairs=24)
-    classifier = train_embedding_classifier(table, encoder=Letters(), steps=100, noise=0.1)
-    barks, sits = classifier.probability(["a dog barks", "a dog sits"])
-    assert barks > sits + 0.2
+        (ANIMALS, [1, 0, 0, 0, 0]),  # a class in one group
+    ):
+        with pytest.raises(InvalidData):
+            shortcuts(texts, labels)
