@@ -81,8 +81,3 @@ def test_our_own_words_are_those_of_our_sounds():
     assert len(set(words)) == len(words) > 500
     assert all(word.isalpha() and word.islower() for word in words)
     assert {"siren", "rooster", "meowing", "bleats", "chainsaw"} <= set(words)
-
-
-def test_a_word_must_have_letters():
-    with pytest.raises(zscap.InvalidOption, match=r"words=.*, none empty"):
-        zscap.ProximalOptions(words=("catwalk", ""))

@@ -39,7 +39,7 @@ class Captioner:
     in double precision, as those of the embedded presets do: of 100 sounds, 0 differed. In float32, sums round with the
     size of the batch, and gradient steering amplifies that: up to 4 of 100 captions of the embedded networks had other
     tokens than alone with one thread; by proximal steering 0, those of `small` among them, and 0 of 100 with a tiny
-    GPT-2 that is steered and a tiny OPT by MAGIC (data/results/invariance.csv, made by tests/invariance.py).
+    GPT-2 that is steered and a tiny OPT by MAGIC (data/results/invariance.csv, made by studies/invariance.py).
 
     Raises:
         InvalidOption: a batch_size under 1.

@@ -1,7 +1,7 @@
 """Does a caption depend on its company? Measured in float32, the precision of the papers' presets, and in float64.
 
-`python tests/invariance.py` captions a hundred recordings alone with one thread, then in batches of 7 and 16, shuffled,
-and with two threads, and counts captions with other tokens: data/results/invariance.csv. Each network runs in a process
+`python studies/invariance.py` captions a hundred recordings alone with one thread, then in batches of 7 and 16,
+shuffled, and with two threads, and counts captions with other tokens: data/results/invariance.csv. Each network runs in a process
 of its own for each number of threads, since torch takes some of its ways for good.
 """
 
@@ -93,7 +93,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args()
     if given.network:
-        sys.path.insert(0, str(Path(__file__).parent))
+        sys.path.insert(0, str(ROOT / "tests"))  # of its tiny networks
         caption(given.network, given.threads)
         return
     rows = list(csv.DictReader(RESULTS.open())) if RESULTS.exists() else []
@@ -115,7 +115,7 @@ def main() -> None:
         table = csv.DictWriter(file, rows[0], lineterminator="\n")
         table.writeheader()
         table.writerows(rows)
-    record(RESULTS, "python tests/invariance.py", {"networks": given.networks})
+    record(RESULTS, "python studies/invariance.py", {"networks": given.networks})
 
 
 if __name__ == "__main__":
