@@ -1,8 +1,8 @@
 """Does a caption depend on its company? Measured in float32, the precision of the papers' presets, and in float64.
 
 `python studies/invariance.py` captions a hundred recordings alone with one thread, then in batches of 7 and 16,
-shuffled, and with two threads, and counts captions with other tokens: data/results/invariance.csv. Each network runs in a process
-of its own for each number of threads, since torch takes some of its ways for good.
+shuffled, and with two threads, and counts captions with other tokens: data/results/invariance.csv. Each network runs in
+a process of its own for each number of threads, since torch takes some of its ways for good.
 """
 
 import argparse
