@@ -32,8 +32,8 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/zscap fetch small
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 --nbval-cell-timeout 1800 --nbval notebooks/[01]*.ipynb
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10 \
+		--nbval --nbval-cell-timeout 1800 notebooks/[01]*.ipynb tests
 
 sweep: $(STAMP)
 	$(BIN)/snakemake --profile $(PROFILE) --configfile $(P)

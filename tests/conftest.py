@@ -5,3 +5,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
 os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+
+LONG = (
+    *("test_notebooks", "test_readme", "test_training", "test_papers", "08_open", "test_site", "02_train"),
+    *("test_workflow", "06_any", "10_preference", "07_evaluation"),
+)
+
+
+def pytest_collection_modifyitems(items):
+    """What takes minutes comes first, so that no process is left with it when the others have ended."""
+    places = {
+        item: next((place for place, name in enumerate(LONG) if name in item.nodeid), len(LONG)) for item in items
+    }
+    items.sort(key=places.get)
