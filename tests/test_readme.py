@@ -76,7 +76,8 @@ def test_python_runs(code, clone):
 
 @pytest.mark.parametrize("command", commands("zscap"))
 def test_commands_run(command, clone):
-    few = ["--clips", "2"] if command.startswith("zscap evaluate") else []
+    few = {"zscap evaluate": ["--clips", "2"], "zscap paper": ["--clips", "1"]}
+    few = next((given for start, given in few.items() if command.startswith(f"{start} ")), [])
     run(clone, BIN / "zscap", *shlex.split(command)[1:], *few)
 
 
