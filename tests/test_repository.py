@@ -109,11 +109,6 @@ def test_no_circle_and_no_private_name_of_another_module():
     list(TopologicalSorter(above).static_order())  # raises CycleError
 
 
-def test_no_file_is_long():
-    lengths = {file.name: len(file.read_text().splitlines()) for file in PACKAGE.rglob("*.py")}
-    assert {name for name, length in lengths.items() if length > 330} == set()
-
-
 def test_captioning_imports_nothing_that_it_does_not_need():
     """They take seconds; transformers itself imports scipy where it is installed."""
     code = """
