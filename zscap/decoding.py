@@ -227,10 +227,10 @@ class Captioner:
             if rows:
                 states = [state, *(task.state for task in newcomers)]
                 state = State.joined([each for each in states if each is not None])
-                proposal = propose(state, rows)
+                textless = self._textless(state)
+                proposal = propose(state, rows, textless=textless)
                 guided = guidance(options, proposal)
-                may_come = proposal.possible & ~self._textless(state)
-                log_p = guided.log_p.where(may_come, -torch.inf).log_softmax(-1)
+                log_p = guided.log_p.where(proposal.possible & ~textless, -torch.inf).log_softmax(-1)
                 if watch is not None:
                     pieces = self.language_model.pieces
                     watch.append(Step(proposal.scorer.texts, proposal.log_p, log_p, list(guided.iterations), pieces))
@@ -257,6 +257,7 @@ class Captioner:
         self,
         state: State,
         rows: list[tuple[Task, tuple[int, ...]]],
+        textless: Tensor,
         options: DecodingOptions,
         end_ids: list[int],
         matches: bool,
@@ -269,7 +270,7 @@ class Captioner:
         scorer = CandidateScorer(self.scorer, texts, sources, classifies, strip=not options.prompt_in_text)
         logits, cache = lm.forward(state)
         log_p = logits.log_softmax(-1)
-        possible = plausible(log_p.masked_fill(self._textless(state), -torch.inf), options.min_p)
+        possible = plausible(log_p.masked_fill(textless, -torch.inf), options.min_p)
         return Proposal(lm, state, logits, log_p, cache, possible, end_ids, scorer)
 
     def _textless(self, state: State) -> Tensor:

@@ -43,7 +43,7 @@ def source_name(source: Source) -> str:
         return str(source)
     if is_image(source):
         return getattr(source, "filename", "") or f"image of {source.width} x {source.height} pixels"
-    if isinstance(source, tuple) and source and all(map(is_image, source)):
+    if are_frames(source):
         return f"video of {len(source)} frames"
     if isinstance(source, tuple) and len(source) == 2:
         try:
@@ -57,3 +57,8 @@ def source_name(source: Source) -> str:
 def is_image(source: object) -> bool:
     """Whether a source is a picture in memory, told without importing a library of pictures."""
     return all(hasattr(source, name) for name in ("width", "height", "convert"))
+
+
+def are_frames(source: Source) -> bool:
+    """Whether a source is a video given as its frames."""
+    return isinstance(source, (tuple, list)) and len(source) > 0 and all(map(is_image, source))

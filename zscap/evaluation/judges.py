@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class Fluency:
         self.model, self.tokenizer = model.eval(), tokenizer
 
     @classmethod
+    @lru_cache(maxsize=2)  # it takes seconds, and every run of a process asks for one
     def load(cls, folder: str | Path) -> Fluency:
         """Load a checkpoint folder of transformers.
 
@@ -83,9 +85,8 @@ class Fluency:
     def __call__(self, text: str) -> float:
         import torch
 
-        start = self.tokenizer.bos_token_id
-        start = self.tokenizer.eos_token_id if start is None else start
-        ids = torch.tensor([[start, *self.tokenizer(text)["input_ids"]]])
+        bos, eos = self.tokenizer.bos_token_id, self.tokenizer.eos_token_id
+        ids = torch.tensor([[eos if bos is None else bos, *self.tokenizer(text)["input_ids"]]])
         with torch.no_grad():
             log_p = self.model(ids, attention_mask=torch.ones_like(ids)).logits[0, :-1].log_softmax(-1)
         return log_p.gather(1, ids[0, 1:, None]).mean().item()

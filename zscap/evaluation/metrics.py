@@ -12,7 +12,7 @@ import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
@@ -274,6 +274,11 @@ def _tinybert(texts: Texts) -> Scores:
     return _aac("sbert_sim", "sbert_sim", texts.candidates, texts.references)
 
 
+@lru_cache(maxsize=1)  # it takes a second, and every evaluation of a process asks for it
+def _loaded(kind: type, path: Path):
+    return kind.load(path)
+
+
 def _sbert_similarity(texts: Texts) -> Scores:
     """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
     from ..matchers.sentence import SentenceEncoder
@@ -282,7 +287,7 @@ def _sbert_similarity(texts: Texts) -> Scores:
     weights = about("small-reference").parts["texts"].weights
     if problem := weights.problem("small-reference"):
         raise Unavailable(problem)
-    encoder = SentenceEncoder.load(weights.path)
+    encoder = _loaded(SentenceEncoder, weights.path)
     pairs = zip(*texts.each(lambda every: encoder.encode_text(every).double()), strict=True)
     each = np.array([np.mean([float(caption @ reference) for reference in of]) for caption, of in pairs])
     return float(each.mean()), each

@@ -7,15 +7,12 @@ import threading
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
+from ..language_model import LanguageModel
 from .checks import read_json
 from .packed import MAX_SIZE, check_finite, check_fits, check_sizes, reading
-
-if TYPE_CHECKING:
-    from ..language_model import LanguageModel
 
 WHOLE = "give a folder with all of its files, or fetch it again"
 SETTINGS = "config.json generation_config.json preprocessor_config.json processor_config.json tokenizer_config.json"
@@ -83,8 +80,6 @@ def load_language_model(path: str | Path, **settings) -> LanguageModel:
     Args:
         path, settings: revision, device, dtype: as for `read_checkpoint`, and so are its errors.
     """
-    from ..language_model import LanguageModel
-
     return LanguageModel(*read_checkpoint(path, "AutoModelForCausalLM", "AutoTokenizer", **settings))
 
 

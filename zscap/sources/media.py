@@ -11,7 +11,7 @@ from pathlib import Path
 import av
 
 from ..errors import UnreadableSource, ZscapError
-from ..roles import Source, is_image
+from ..roles import Source
 
 SUFFIXES = {
     "audio": (
@@ -32,11 +32,6 @@ CONTAINERS = (
 def is_video_file(source: Source) -> bool:
     """Whether a source is a video as a path, which may have sound."""
     return isinstance(source, (str, Path)) and Path(source).suffix.lower() in SUFFIXES["video"]
-
-
-def are_frames(source: Source) -> bool:
-    """Whether a source is a video given as its frames."""
-    return isinstance(source, (tuple, list)) and len(source) > 0 and all(map(is_image, source))
 
 
 def first_bytes(path: str | Path) -> bytes:

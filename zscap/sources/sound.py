@@ -18,8 +18,8 @@ import soxr
 from av.stream import Disposition
 
 from ..errors import UnreadableSource
-from ..roles import Source, source_name
-from .media import are_frames, first_bytes, open_media, reading_source
+from ..roles import Source, are_frames, source_name
+from .media import first_bytes, open_media, reading_source
 
 MIN_SECONDS = 0.1
 MAX_SECONDS = 600.0

@@ -13,8 +13,8 @@ import av
 import numpy as np
 
 from ..errors import UnreadableSource
-from ..roles import Source, is_image, source_name
-from .media import are_frames, first_bytes, is_video_file, open_media, reading_source
+from ..roles import Source, are_frames, is_image, source_name
+from .media import first_bytes, is_video_file, open_media, reading_source
 
 if TYPE_CHECKING:
     from PIL import Image
