@@ -12,7 +12,7 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from studies.agreement import agreement, read_judgements
 from zscap.errors import InvalidData, InvalidOption
-from zscap.evaluation import METRICS, evaluate
+from zscap.evaluation import METRICS, evaluate, metrics
 from zscap.evaluation.metrics import Gap, Texts, tokenised, tokenizer_name
 from zscap.evaluation.reference_free import distinct, stutters
 
@@ -49,6 +49,9 @@ def test_meteor_and_tokens_are_those_of_coco(texts):
     corpus, each = texts.score("meteor")
     assert corpus == pytest.approx(0.343571, abs=1e-6)
     assert each == pytest.approx([0.371729, 0.424595, 0.355168, 0.280192], abs=1e-6)
+    metrics._meteor_program().meteor_p.kill()
+    assert "ends without a score" in Texts(CAPTIONS, REFERENCES).score("meteor").reason
+    assert Texts(CAPTIONS, REFERENCES).score("meteor")[0] == corpus
     made = tokenised(["A man's dog, (big) barks!", "", 'two\u2028lines\nof "it"'])
     assert made == ["a man 's dog -lrb- big -rrb- barks", "", "two lines of it"]
 

@@ -28,7 +28,7 @@ RUNS = {
         ["audit.loc[('own', 'first word alone'), 'auc'] < 0.6 < audit['auc'].max()", "made['pair'].nunique() == 24"],
     ),
     "02_train_classifier": (
-        {"steps": 300, "seed": 1, "output": "FOLDER/classifier"},
+        {"steps": 150, "seed": 1, "output": "FOLDER/classifier"},
         ["0.65 < measured.auc['own'] < 0.95", "file.is_relative_to('FOLDER')", "difference < 0.01", "len(learnt) == 6"],
     ),
     "03_guided_decoding": (
@@ -51,7 +51,7 @@ RUNS = {
         ["[path.stem for path in recordings] == ['rain-1', 'dog_bark-3']", "0.6 < auc <= 1", "len(seen) == 12"],
     ),
     "07_evaluation": (
-        {"preset": "embedded", "data": "FOLDER/three.csv"},
+        {"preset": "small", "data": "FOLDER/three.csv"},
         ["guided['captioned'] == 3", "differences.loc['matching', 'difference'] > 0.1"],
     ),
     "10_preference_study": (
@@ -59,7 +59,7 @@ RUNS = {
         ["answers['rater'].nunique() == 2", "preferred['share'].between(0.5, 1).all()"],
     ),
     "93_embedded_results": (
-        {"data_folder": "FOLDER", "clips_per_class": 1, "results_folder": "FOLDER"},
+        {"data_folder": "FOLDER", "clips_per_class": 1, "timed_clips": 2, "results_folder": "FOLDER"},
         [
             "len(clips) == 10 and 'rendered by the project' in heard and list(judge.sources) == ['own']",
             "table.set_index('decoding').loc['language model alone', 'hit_high'] > 0.2",

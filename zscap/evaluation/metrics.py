@@ -222,22 +222,28 @@ def _of_tokens(name: str) -> Callable[[Texts], Scores]:
     return lambda texts: _aac(name, name, *texts.tokens)
 
 
+@lru_cache(maxsize=1)
+def _meteor_program():
+    """METEOR 1.5 (pycocoevalcap's: aac-metrics' wants Java below 14): one process, which takes seconds to start."""
+    return _of("pycocoevalcap", "meteor.meteor").Meteor()
+
+
 def _meteor(texts: Texts) -> Scores:
-    """METEOR 1.5 (pycocoevalcap's: aac-metrics' wants Java below 14), in which all captions' counts are summed."""
-    meteor = _of("pycocoevalcap", "meteor.meteor")
+    """METEOR 1.5, in which all captions' counts are summed."""
     if not shutil.which("java"):
         raise Unavailable("no `java` on this machine: install a Java runtime, version 8 or newer")
     candidates, references = texts.tokens
-    scorer = meteor.Meteor()
+    program = _meteor_program()
     try:
-        captions = {number: [text] for number, text in enumerate(candidates)}
-        corpus, each = scorer.compute_score(dict(enumerate(references)), captions)
+        corpus, each = program.compute_score(dict(enumerate(references)), {n: [c] for n, c in enumerate(candidates)})
         return corpus, np.array(each)
-    except (OSError, ValueError):
-        raise Unavailable("METEOR's Java program ends without a score") from None
-    finally:
-        if scorer.lock.locked():  # interrupted: its destructor would wait for it, and never end
-            scorer.lock.release()
+    except BaseException as error:
+        _meteor_program.cache_clear()  # what it still answers would be taken for the next captions' scores
+        if program.lock.locked():  # its destructor would wait for it, and never end
+            program.lock.release()
+        if isinstance(error, (OSError, ValueError)):
+            raise Unavailable("METEOR's Java program ends without a score") from None
+        raise
 
 
 def _spider(texts: Texts) -> Scores:

@@ -81,12 +81,14 @@ def run(
             output.write(replace(made, source=clip.name))
     timing = {"seconds": round(time.perf_counter() - started, 3), "captioned": len(left)}
     files = {role: part.weights for role, part in chosen.parts.items()}
+    found = (package for name in PACKAGES for package in metadata.distributions(name=name))
+    versions = dict.fromkeys(PACKAGES) | {package.name: package.version for package in found}
     facts = settings | {
         "data": dataset.name,
         "shard": shard,
         "clips": len(whole.clips),
         "data_sha256": whole.checksum(),
-        "versions": {"python": platform.python_version()} | {package: _version(package) for package in PACKAGES},
+        "versions": {"python": platform.python_version()} | versions,
         "weights": {role: {name: of.checksum(name) for name in of.names} for role, of in files.items()},
     }
     summary = measure(dataset, facts, out, timing)
@@ -96,13 +98,6 @@ def run(
         title, without = f"{preset} on {dataset.name}", unguided(captioner, dataset.clips)
         write_report(report, title, dataset.clips, read_scores(out), summary=summary, without=without)
     return summary
-
-
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
 
 
 def rows_of(folder: str | Path) -> dict[str, dict]:
