@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from zscap.classifiers.embedding import EmbeddingClassifier, head_of
 from zscap.classifiers.text import TextClassifier
 from zscap.files.packed import reading, writing
 from zscap.roles import TextEncoder
+from zscap.scoring import Remembered
 
 from .hub import fetched
 from .texts import Sentences, Table, labelled, scikit_learn, training_and_validation
@@ -72,10 +74,11 @@ def train_embedding_classifier(
     rng = random.Random(seed)
     parts = [[part for text in texts for part in _beginnings(text, variants, PREFIXES, rng)] for texts in classes]
     distinct = {part: row for row, part in enumerate(dict.fromkeys([*parts[0], *parts[1]]))}
-    embeddings = encoder.encode_text(list(distinct)).detach().float().cpu()
+    embed = _remembering(encoder)
+    embeddings = embed(list(distinct)).float().cpu()
     classes = [embeddings[[distinct[part] for part in side]] for side in parts]
     held_texts, held_labels = labelled(*held_out)
-    held = encoder.encode_text([text.lower() for text in held_texts]).detach().float().cpu()
+    held = embed([text.lower() for text in held_texts]).float().cpu()
 
     torch.manual_seed(seed)
     head = head_of(held.shape[1], hidden, dropout=0.5)
@@ -102,6 +105,12 @@ def train_embedding_classifier(
     )
     head.requires_grad_(False)
     return classifier
+
+
+@lru_cache(maxsize=2)
+def _remembering(encoder: TextEncoder) -> Remembered:
+    """An encoder's embeddings; classifiers of parts of the same sentences ask for the same ones."""
+    return Remembered(encoder.encode_text)
 
 
 def _beginnings(text: str, count: int, prefixes: Sequence[str], rng: random.Random) -> list[str]:

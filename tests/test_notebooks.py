@@ -78,9 +78,9 @@ RUNS = {
     ),
     "99_small_results": (
         {"data_folder": "FOLDER", "results_folder": "FOLDER", "clips_per_class": 1}
-        | {"slow_clips": 1, "timed_clips": 2, "threads": 1},
+        | {"slow_clips": 1, "timed_clips": 2, "timed_threads": [1], "threads": 1},
         [
-            "len(clips) == 10 and 'rendered by the project' in heard and len(speed) == 8",
+            "len(clips) == 10 and 'rendered by the project' in heard and len(speed) == 4",
             "(hits := captions.groupby('decoding')['hit'].mean())['matcher and classifier']"
             " > hits['language model alone']",
         ],
