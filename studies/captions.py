@@ -46,20 +46,25 @@ def participle(clause: str) -> str | None:
 
     >>> participle("a dog growls and barks"), participle("waves are crashing"), participle("a toilet is flushed")
     ('a dog growling and barking', 'waves crashing', 'a toilet being flushed')
-    >>> participle("dogs bark in the distance"), participle("the bark of a dog"), participle("it is raining")
-    ('dogs barking in the distance', 'the bark of a dog', None)
+    >>> participle("rain falls on a roof"), participle("the bark of a dog"), participle("it is raining")
+    ('rain falling on a roof', 'the bark of a dog', None)
+    >>> participle("dogs bark and howl"), participle("a man and a woman talk")
+    ('dogs barking and howling', 'a man and a woman talk')
     """
     if clause.startswith("it "):
         return None
-    if found := re.fullmatch(r"(.+?) (?:is|are) (?:being )?(\w+)(.*)", clause):
-        subject, verb, rest = found.groups()
+    if passive := re.fullmatch(r"(.+?) (?:is|are) (?:being )?(\w+)(.*)", clause):
+        subject, verb, rest = passive.groups()
         return f"{subject} {verb if verb.endswith('ing') else f'being {verb}'}{rest}"
     words = clause.split()
     of_one = words[0] in ("a", "an", "the", "someone", "something") or words[1:2] == ["of"]
+    found = not of_one and words[0].endswith("ing")  # "tapping on a surface" is one already
     for place, word in enumerate(words[1:], 1):
-        begins = word.endswith("s") if of_one else not any(_ing(_stem(w) or w) in words for w in words[1:place])
-        if (stem := _stem(word)) and (begins or words[place - 1] == "and"):
-            words[place] = _ing(stem)
+        is_noun = words[place - 1] in ("a", "an", "the") or words[place + 1 : place + 2] == ["of"]
+        begins = word.endswith("s") if of_one else not found
+        goes_on = found and "and" in words[max(0, place - 2) : place]
+        if (stem := _stem(word)) and not is_noun and (begins or goes_on):
+            words[place], found = _ing(stem), True
     return " ".join(words)
 
 
