@@ -10,7 +10,7 @@ from random import Random
 from .phrases import KINDS, sentence
 
 WRITTEN = tomllib.loads(Path(__file__).with_name("clauses.toml").read_text(encoding="utf-8"))
-SOUNDS: dict[str, list[str]] = WRITTEN["clauses"] | KINDS
+CLAUSES: dict[str, list[str]] = WRITTEN["clauses"] | KINDS
 OFTEN: dict[str, float] = dict.fromkeys(WRITTEN["clauses"], 1.0) | dict.fromkeys(KINDS, 0.5) | WRITTEN["often"]
 
 # {a} is a finite clause, {a_ing} one with a participle; a noun ("a thud") stands only where a participle may.
@@ -53,8 +53,8 @@ def participle(clause: str) -> str | None:
     """
     if clause.startswith("it "):
         return None
-    if passive := re.fullmatch(r"(.+?) (?:is|are) (?:being )?(\w+)(.*)", clause):
-        subject, verb, rest = passive.groups()
+    if continuous := re.fullmatch(r"(.+?) (?:is|are) (?:being )?(\w+)(.*)", clause):
+        subject, verb, rest = continuous.groups()
         return f"{subject} {verb if verb.endswith('ing') else f'being {verb}'}{rest}"
     words = clause.split()
     of_one = words[0] in ("a", "an", "the", "someone", "something") or words[1:2] == ["of"]
@@ -76,10 +76,10 @@ def write(pairs: int = 6000, triples: int = 1500, seed: int = 0) -> list[str]:
     ('A man speaks.', 'Leaves rustle with firecrackers exploding in the background.')
     """
     random = Random(seed)
-    forms = {name: [(clause, participle(clause)) for clause in clauses] for name, clauses in SOUNDS.items()}
+    forms = {name: [(clause, participle(clause)) for clause in clauses] for name, clauses in CLAUSES.items()}
     finite = {name: [clause for clause, other in of if clause != other] for name, of in forms.items()}
     others = {name: [other for _, other in of if other] for name, of in forms.items()}
-    names = [name for name in SOUNDS if finite[name]]  # a noun alone joins with nothing
+    names = [name for name in CLAUSES if finite[name]]  # a noun alone joins with nothing
     shares = [OFTEN[name] for name in names]
 
     def joined(number: int) -> str:
@@ -90,6 +90,6 @@ def write(pairs: int = 6000, triples: int = 1500, seed: int = 0) -> list[str]:
         given |= {f"{letter}_ing": random.choice(others[name]) for letter, name in zip("abc", chosen, strict=False)}
         return random.choice(JOINTS[number]).format(**given)
 
-    single = [clause for clauses in SOUNDS.values() for clause in clauses]
+    single = [clause for clauses in CLAUSES.values() for clause in clauses]
     several = [joined(number) for number, count in ((2, pairs), (3, triples)) for _ in range(count)]
     return list(dict.fromkeys(map(sentence, (*single, *several))))

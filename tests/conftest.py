@@ -14,7 +14,4 @@ LONG = (
 
 def pytest_collection_modifyitems(items):
     """What takes minutes comes first, so that no process is left with it when the others have ended."""
-    places = {
-        item: next((place for place, name in enumerate(LONG) if name in item.nodeid), len(LONG)) for item in items
-    }
-    items.sort(key=places.get)
+    items.sort(key=lambda item: next((place for place, name in enumerate(LONG) if name in item.nodeid), len(LONG)))

@@ -281,19 +281,20 @@ def _tinybert(texts: Texts) -> Scores:
 
 
 @lru_cache(maxsize=1)  # it takes a second, and every evaluation of a process asks for it
-def _loaded(kind: type, path: Path):
-    return kind.load(path)
+def _sentence_encoder(path: Path):
+    from ..matchers.sentence import SentenceEncoder
+
+    return SentenceEncoder.load(path)
 
 
 def _sbert_similarity(texts: Texts) -> Scores:
     """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
-    from ..matchers.sentence import SentenceEncoder
     from ..preset.load import about
 
     weights = about("small-reference").parts["texts"].weights
     if problem := weights.problem("small-reference"):
         raise Unavailable(problem)
-    encoder = _loaded(SentenceEncoder, weights.path)
+    encoder = _sentence_encoder(weights.path)
     pairs = zip(*texts.each(lambda every: encoder.encode_text(every).double()), strict=True)
     each = np.array([np.mean([float(caption @ reference) for reference in of]) for caption, of in pairs])
     return float(each.mean()), each

@@ -81,8 +81,7 @@ def run(
             output.write(replace(made, source=clip.name))
     timing = {"seconds": round(time.perf_counter() - started, 3), "captioned": len(left)}
     files = {role: part.weights for role, part in chosen.parts.items()}
-    found = (package for name in PACKAGES for package in metadata.distributions(name=name))
-    versions = dict.fromkeys(PACKAGES) | {package.name: package.version for package in found}
+    versions = {name: next((of.version for of in metadata.distributions(name=name)), None) for name in PACKAGES}
     facts = settings | {
         "data": dataset.name,
         "shard": shard,
