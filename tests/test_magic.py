@@ -67,7 +67,7 @@ def test_keywords_of_zscaps_own_and_of_a_file(tmp_path):
     (tmp_path / "labels.csv").write_text('index,mid,display_name\n0,/m/1,"Dog, Canine"\n1,/m/2,Dog\n2,/m/3,Rain\n')
     assert read_keywords(tmp_path / "labels.csv") == ("Dog", "Canine", "Rain")
     (tmp_path / "empty.txt").write_text("\n")
-    for name, reason in (("empty.txt", "holds no names; give 1 to 10,000"), ("absent.txt", "no keywords can be read")):
+    for name, reason in (("empty.txt", "no keywords; give 1 to 10,000"), ("absent.txt", "no keywords can be read")):
         with pytest.raises(zscap.InvalidData, match=reason):
             read_keywords(tmp_path / name)
 

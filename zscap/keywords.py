@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .errors import InvalidData
 from .folders import ASSETS, data_folder
 from .options import DecodingOptions
 from .roles import Matcher
+from .store import read_texts
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -66,21 +65,4 @@ def read_keywords(path: str | Path) -> tuple[str, ...]:
     Raises:
         InvalidData: no such regular file, no such column, no names, or too many of them.
     """
-    path = Path(path)
-    try:
-        if path.exists() and not path.is_file():
-            raise OSError("no regular file")
-        if path.exists() and path.stat().st_size > MAX_BYTES:
-            raise OSError(f"more than {MAX_BYTES} bytes")
-        if path.suffix == ".csv":
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                lines = ",".join(row["display_name"] for row in csv.DictReader(file)).split(",")
-        else:
-            lines = path.read_text(encoding="utf-8-sig").splitlines()
-    except (OSError, UnicodeDecodeError, KeyError, TypeError, csv.Error) as error:
-        reason = " ".join(str(error).split())
-        raise InvalidData(f"{path}: no keywords can be read ({reason}); give a text with one name a line") from None
-    names = tuple(dict.fromkeys(name.strip() for name in lines if name.strip()))
-    if not 0 < len(names) <= MAX_NAMES:
-        raise InvalidData(f"{path}: holds {len(names) or 'no'} names; give 1 to {MAX_NAMES:,}, one a line")
-    return names
+    return read_texts(path, "keywords", ["display_name"], MAX_NAMES, MAX_BYTES, separator=",")
