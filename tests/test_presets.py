@@ -72,7 +72,8 @@ def test_what_is_downloaded_is_pinned_and_has_a_safe_address():
     for each in [*weights, *DATASETS.values()]:
         assert each.place != "hub" or len(each.revision) == 40
         assert each.place != "wheel" or len(each.sha256) == 64
-        for file in each.files.values() if each.place in ("download", "data") else ():
+        assert not each.wheel or "==" in each.wheel
+        for file in each.files.values() if each.place in ("download", "data") and not each.wheel else ():
             assert file["url"].startswith("https://")
             assert len(file.get("sha256", "")) == 64 or "c27bc303e5a4d836714858a27c02a812b62d537f" in file["url"]
     assert {each.place for each in weights} == {"package", "hub", "download", "folder", "wheel"}

