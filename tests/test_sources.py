@@ -89,7 +89,7 @@ MEDIA = {"aac": "m4a mp4 aac 3gp", "libopus": "mkv webm mka", "mp3": "avi", "mp2
     ("suffix", "channels", "rate", "kind"),
     [
         *(("wav", 1, 8_000, "GSM610"), ("wav", 2, 44_100, "MS_ADPCM"), ("flac", 4, 44_100, None)),
-        *(("ogg", 4, 8_000, None), ("mp3", 1, 8_000, None), ("mp3", 2, 44_100, None)),
+        *(("ogg", 12, 8_000, None), ("mp3", 1, 8_000, None), ("mp3", 2, 44_100, None)),
         *((suffix, 2, 48_000, codec) for codec, suffixes in MEDIA.items() for suffix in suffixes.split()),
     ],
 )

@@ -70,8 +70,7 @@ def stream_audio(source: Source, rate: int, channel: int | None = None) -> Itera
                 raise UnreadableSource(f"{name}: {reason}; give a recording with sound")
         if seconds < MIN_SECONDS:
             raise UnreadableSource(f"{name}: {seconds:.3f} s is too short; give at least {MIN_SECONDS} s of sound")
-        if mixed < max(SILENCE, CANCELLED * levels.max()):
-            channel = int(levels.argmax())
+        channel = int(levels.argmax()) if mixed < max(SILENCE, CANCELLED * levels.max()) else channel
         for of, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
             resampler = soxr.ResampleStream(of, rate, 1)
             for block, _ in blocks:  # soxr holds some samples back, of a short one all
@@ -186,6 +185,8 @@ def _decoder(stream: av.AudioStream, swapped: bool) -> av.AudioCodecContext:
 
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:
-    samples = frame.to_ndarray()  # (channels, n), or if packed (1, n * channels)
-    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    # Not frame.to_ndarray(): of more than 8 channels PyAV goes on behind the last plane, into other memory.
+    kind, channels = av.audio.frame.format_dtypes[frame.format.name], frame.layout.nb_channels
+    planes = np.stack([np.frombuffer(plane, kind) for plane in frame.planes[:channels]])  # if packed, one of all
+    samples = planes[:, : frame.samples * channels // len(planes)].T.reshape(frame.samples, channels)
     return (samples - 128.0) / 128 if samples.dtype == np.uint8 else _scaled(samples)
