@@ -3,6 +3,7 @@
 from .finding import find_sources as find_sources
 from .media import is_video_file as is_video_file
 from .sound import read_audio as read_audio
+from .sound import stream_audio as stream_audio
 from .vision import read_frames as read_frames
 from .vision import read_image as read_image
 from .vision import read_video as read_video

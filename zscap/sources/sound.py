@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import suppress
-from itertools import count, groupby, pairwise
+from itertools import count, groupby, islice, pairwise
 from operator import itemgetter
 from pathlib import Path
 
@@ -22,16 +22,27 @@ from ..roles import Source, are_frames, source_name
 from .media import first_bytes, open_media, reading_source
 
 MIN_SECONDS = 0.1
-MAX_SECONDS = 600.0
-MAX_VALUES = 2**28  # of all channels together: ten minutes of eight at 48 kHz
+MIN_RATE = 1000  # Hz; what is small at 1 Hz would be hours at 16 kHz, and fill the memory
 MAX_PEAK = 2.0**31  # what 32-bit integers reach; the spectra of far more overflow
-SILENCE = 1e-4  # peak of full scale 1, -80 dB: below the dither of a 14-bit recorder
-CANCELLED = 0.01  # of the loudest channel's peak: what coding leaves of channels that cancel each other
-BLOCK = 2**16  # samples of an array that are read at a time
+SILENCE = 1e-4  # half of the range, of full scale 1, -80 dB: below the dither of a 14-bit recorder
+CANCELLED = 0.01  # of the loudest channel's level: what coding leaves of channels that cancel each other
+SECONDS, VALUES = 10, 2**20  # at most so many at a time; values of all channels
+PIECE = 2**11  # samples; frames of files are about as long
 
 
 def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndarray:
-    """One channel of sound at the wanted sampling rate.
+    """One channel of sound at the wanted sampling rate: the blocks of `stream_audio` as one array.
+
+    Returns:
+        float32, shape (n,), full scale 1.
+    """
+    return np.concatenate(list(stream_audio(source, rate, channel)))
+
+
+def stream_audio(source: Source, rate: int, channel: int | None = None) -> Iterator[np.ndarray]:
+    """One channel of sound at the wanted sampling rate, of any length, from start to end, never all of it at once.
+
+    It is read twice: what there is to be heard is known before the first block.
 
     Args:
         source: a path to a sound file or a video with sound, or `(samples, rate)` with samples of shape (n,) or
@@ -41,55 +52,66 @@ def read_audio(source: Source, rate: int, channel: int | None = None) -> np.ndar
         channel: which one; None averages them. Where that is silent and another channel is not, as of stereo in
             antiphase, the loudest channel.
 
-    Returns:
-        float32, shape (n,), full scale 1.
+    Yields:
+        float32, shape (n,), full scale 1, of about 10 s or less, none of them empty.
 
     Raises:
-        UnreadableSource: no such file, without sound, shorter than 0.1 s, longer than 10 min, too large, not finite,
-            or silent.
+        UnreadableSource: no such file, without sound, sampled at less than 1 kHz, shorter than 0.1 s, too large, not
+            finite, or silent, as a constant is: all before the first block.
     """
     name = source_name(source)
     with reading_source(name, "audio", "wav, flac, ogg, mp3, m4a or mp4"):
         for track in count():
-            pieces, peaks = _mixed(source, track, channel, name)
-            if peaks.max() >= SILENCE:
+            seconds, mixed, levels = _measured(source, track, channel, name)
+            if levels.max() >= SILENCE:
                 break
-            if not pieces:  # no more tracks
-                reason = f"is silent, it holds no samples over {SILENCE:g} of full scale"
+            if not seconds:  # no more tracks
+                reason = f"is silent, it holds no samples over {SILENCE:g} of full scale around a constant"
                 raise UnreadableSource(f"{name}: {reason}; give a recording with sound")
-        seconds = sum(len(samples) / of for samples, of in pieces)
         if seconds < MIN_SECONDS:
             raise UnreadableSource(f"{name}: {seconds:.3f} s is too short; give at least {MIN_SECONDS} s of sound")
-        if max(np.abs(samples).max() for samples, _ in pieces) < max(SILENCE, CANCELLED * peaks.max()):
-            pieces, _ = _mixed(source, track, int(peaks.argmax()), name)
-        return np.concatenate([soxr.resample(samples, of, rate) for samples, of in pieces])
+        channel = int(levels.argmax()) if mixed < max(SILENCE, CANCELLED * levels.max()) else channel
+        for of, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
+            resampler = soxr.ResampleStream(of, rate, 1)
+            for block, _ in blocks:  # soxr holds some samples back, of a short one all
+                yield from filter(len, [resampler.resample_chunk(_mixed(block, channel))])
+            yield from filter(len, [resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
 
 
-def _mixed(source: Source, track: int, channel: int | None, name: str) -> tuple[list, np.ndarray]:
-    """One channel or the mean of all, as pieces of one rate each, (n,) with their rate; each channel's peak."""
-    pieces, peaks, seconds, values = [], np.zeros(1, np.float32), 0.0, 0
-    for rate, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
-        mixed = []
-        for block, _ in blocks:
-            seconds += len(block) / rate
-            values += len(block) * max(block.shape[1], 2)  # at least one is kept, half a gigabyte
-            if seconds > MAX_SECONDS + 1 or values > MAX_VALUES:  # some coders add a little
-                raise UnreadableSource(f"{name}: is too long; cut it into pieces of at most {MAX_SECONDS:.0f} s")
-            peaks = np.maximum(peaks, np.abs(block).max(axis=0))
-            if not peaks.max() <= MAX_PEAK:
-                raise UnreadableSource(f"{name}: holds NaN, infinite or huge samples; scale them to at most 1")
-            mono = block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel]
-            mixed.append(mono.astype(np.float32))
-        pieces.append((np.concatenate(mixed), rate))
-    return pieces, peaks
+def _measured(source: Source, track: int, channel: int | None, name: str) -> tuple[float, float, np.ndarray]:
+    """Seconds of a track; half of the range of what `_mixed` makes of it, and of each channel."""
+    seconds, mixed, reached = 0.0, np.full(2, -np.inf), np.full((2, 1), -np.inf)  # how far below zero, and above it
+    for block, rate in _blocks(source, track, name):
+        if rate < MIN_RATE:
+            raise UnreadableSource(f"{name}: {rate} Hz is no rate of sound; give a recording of at least {MIN_RATE} Hz")
+        seconds += len(block) / rate
+        reached = np.maximum(reached, [-block.min(axis=0), block.max(axis=0)])
+        if not reached.max() <= MAX_PEAK:
+            raise UnreadableSource(f"{name}: holds NaN, infinite or huge samples; scale them to at most 1")
+        heard = _mixed(block, channel)
+        mixed = np.maximum(mixed, [-heard.min(), heard.max()])
+    return seconds, mixed.sum() / 2, reached.sum(axis=0) / 2
+
+
+def _mixed(block: np.ndarray, channel: int | None) -> np.ndarray:
+    """One channel or the mean of all, float32, (n,)."""
+    return np.float32(block.mean(axis=1, dtype=np.float32) if channel is None else block[:, channel])
 
 
 def _blocks(source: Source, track: int, name: str) -> Iterator[tuple[np.ndarray, int]]:
-    """Samples, (n, channels), with their rate, from start to end: of a long file, never all of them at once."""
+    """Samples, (n, channels), with their rate, from start to end, some seconds at a time."""
+    for (rate, channels), pieces in groupby(_pieces(source, track, name), lambda piece: (piece[1], piece[0].shape[1])):
+        number = max(1, min(SECONDS * rate, VALUES // channels) // PIECE)
+        while block := [samples for samples, _ in islice(pieces, number)]:
+            yield np.asfortranarray(np.concatenate(block)), rate  # channel by channel: ten times as fast to reduce
+
+
+def _pieces(source: Source, track: int, name: str) -> Iterator[tuple[np.ndarray, int]]:
+    """Samples, (n, channels), with their rate, from start to end, PIECE at most at a time."""
     if isinstance(source, tuple) and not are_frames(source):
         samples, rate = _given(source, name)
-        for start in range(0, len(samples) if track == 0 else 0, BLOCK):
-            yield _scaled(samples[start : start + BLOCK]), rate
+        for start in range(0, len(samples) if track == 0 else 0, PIECE):
+            yield _scaled(samples[start : start + PIECE]), rate
         return
     start = first_bytes(source)[:4]
     for link in _links(source) if start == b"OggS" else [(0, 0)]:
@@ -124,10 +146,11 @@ def _links(path: str | Path) -> list[tuple[int, int]]:
 
     FFmpeg alone goes on only to links of the same rate and number of channels.
     """
-    with open(path, "rb") as file:
-        first_pages = [page.start() for page in re.finditer(rb"OggS\x00\x02\x00{8}", file.read(2**28))]
+    places = range(0, Path(path).stat().st_size, 2**20)
+    parts = ((place, np.fromfile(path, np.uint8, 2**20 + 13, offset=place)) for place in places)  # 14 bytes are sought
+    pages = (place + page.start() for place, part in parts for page in re.finditer(rb"OggS\x00\x02\x00{8}", part))
     # Such a page has less than 300 bytes: what follows it at once is one more stream of the same link.
-    starts = [second for first, second in pairwise(first_pages) if second - first > 300]
+    starts = [second for first, second in pairwise(pages) if second - first > 300]
     return list(zip([0, *starts], [*starts, 0], strict=True))
 
 
@@ -146,8 +169,8 @@ def _decoded(container: av.container.InputContainer, track: int, swapped: bool) 
                 for frame in decoder.decode(packet):
                     samples = _samples(frame)[: min(left, frame.samples)]
                     left -= len(samples)
-                    if len(samples):
-                        yield samples, frame.sample_rate
+                    for start in range(0, len(samples), PIECE):
+                        yield samples[start : start + PIECE], frame.sample_rate
 
 
 def _decoder(stream: av.AudioStream, swapped: bool) -> av.AudioCodecContext:
@@ -162,6 +185,8 @@ def _decoder(stream: av.AudioStream, swapped: bool) -> av.AudioCodecContext:
 
 
 def _samples(frame: av.AudioFrame) -> np.ndarray:
-    samples = frame.to_ndarray()  # (channels, n), or if packed (1, n * channels)
-    samples = samples.T if frame.format.is_planar else samples.reshape(frame.samples, -1)
+    # Not frame.to_ndarray(): of more than 8 channels PyAV goes on behind the last plane, into other memory.
+    kind, channels = av.audio.frame.format_dtypes[frame.format.name], frame.layout.nb_channels
+    planes = np.stack([np.frombuffer(plane, kind) for plane in frame.planes[:channels]])  # if packed, one of all
+    samples = planes[:, : frame.samples * channels // len(planes)].T.reshape(frame.samples, channels)
     return (samples - 128.0) / 128 if samples.dtype == np.uint8 else _scaled(samples)
