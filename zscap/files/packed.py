@@ -6,7 +6,7 @@ import errno
 import json
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from warnings import catch_warnings, simplefilter
@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from ..errors import MissingWeights, UnwritableOutput, ZscapError
 
+SCALE = "_scale"  # ends the name of a weight's scales
 MAX_LAYERS = 2**8  # thousands take Python minutes to build
 MAX_SIZE, MAX_LISTED = 2**24, 10**4  # more than any number of tokens, and of what a list of sizes holds
 SIDES = "height width shortest_edge longest_edge size crop_size feature_size n_fft fft_window_size bands"
@@ -106,6 +107,8 @@ def check_finite(weights: dict[str, Tensor]) -> None:
 def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) -> tuple[nn.Module, dict]:
     """A network that `write_packed` saved, in float32, and the arguments that it was built with.
 
+    A weight in whole numbers has its scales, one for each row, beside it.
+
     Args:
         build: makes the network from these arguments, by name, on torch's meta device; what the file does not hold, it
             takes from numpy.
@@ -122,15 +125,22 @@ def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) 
         check_fits(network, Path(path).stat().st_size)
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
         check_finite(weights)
-        if kinds := {weight.dtype for weight in weights.values()} - {torch.float16}:
-            raise ValueError(f"it has weights of {kinds}; must be float16")
-        network.load_state_dict({name: weight.float() for name, weight in weights.items()}, assign=True)
+        if kinds := {weight.dtype for weight in weights.values()} - {torch.float16, torch.float32, torch.int8}:
+            raise ValueError(f"it has weights of {kinds}; must be float16, float32 or int8")
+        scales = {name: weights.pop(name + SCALE).float() for name in [*weights] if name + SCALE in weights}
+        weights = {name: weight.float() for name, weight in weights.items()}
+        weights |= {name: weights[name] * scale.view(-1, *[1] * (weights[name].ndim - 1)) for name, scale in scales.items()}
+        network.load_state_dict(weights, assign=True)
     return network, config
 
 
-def write_packed(path: str | Path, network: nn.Module, config: dict) -> None:
-    """Save a network as half precision in one file, with the arguments that build it."""
-    weights = {name: value.half().contiguous() for name, value in network.state_dict().items()}
+def write_packed(path: str | Path, network: nn.Module, config: dict, exact: Mapping[str, Tensor] | None = None) -> None:
+    """Save a network as half precision in one file, with the arguments that build it.
+
+    Args:
+        exact: weights that are saved as they are, float32, or int8 with their scales under the name with `SCALE`.
+    """
+    weights = {name: value.half().contiguous() for name, value in network.state_dict().items()} | dict(exact or {})
     Path(path).parent.mkdir(parents=True, exist_ok=True)
     if Path(path).exists() and not Path(path).is_file():  # safetensors would put a file in its place
         raise OSError(errno.EINVAL, "is no regular file")
