@@ -4,6 +4,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
 from .verbs import forms, third
 
 _TEXT = Path(__file__).with_name("sound_words.txt").read_text(encoding="utf-8")
@@ -33,3 +36,21 @@ def share_of_sound(captions: Sequence[str]) -> float:
     0.5
     """
     return sum(map(says_a_sound, captions)) / len(captions)
+
+
+def told_apart(rows: pd.DataFrame) -> dict[str, tuple[float, int]]:
+    """How well a classifier tells the sentences of pairs apart, and of how many sentences that is measured.
+
+    Args:
+        rows: columns `sentence`, `audible`, `pair` and `p`, the classifier's probability.
+
+    Returns:
+        The share of pairs in order; the AUC over pairs of which one sentence says a sound, and over those of which both
+        do, where the words tell nothing.
+    """
+    sides = rows.pivot(index="pair", columns="audible", values=["p", "sentence"])
+    both = rows.pair.map(sides["sentence", False].map(says_a_sound)).astype(bool)
+    measures = {"pairs in order": ((sides["p", True] > sides["p", False]).mean(), len(rows))}
+    for name, chosen in (("one of two sentences says", rows[~both]), ("both of two sentences say", rows[both])):
+        measures[f"auc where {name} a sound"] = roc_auc_score(chosen.audible, chosen.p), len(chosen)
+    return measures
