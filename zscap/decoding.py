@@ -23,6 +23,7 @@ from .options import DecodingOptions, SteeringOptions
 from .roles import Classifier, Matcher, Source, source_name
 from .scoring import NO_NUMBERS, CandidateScorer, Proposal, Scorer, finite
 from .search import BeamSearch, Hypothesis, Task
+from .store import Store, prompt_after
 
 
 class Captioner:
@@ -70,6 +71,7 @@ class Captioner:
         self.batch_size = batch_size
         self.scorer = Scorer(language_model, matcher, classifier)
         self._keywords = lru_cache(maxsize=4)(partial(Keywords, matcher=matcher))
+        self._store = lru_cache(maxsize=4)(partial(Store, matcher=matcher))
         words = partial(WholeWords, language_model=language_model, embed=self.scorer.embeddings)
         self._whole_words = lru_cache(maxsize=4)(words)
 
@@ -144,7 +146,7 @@ class Captioner:
             >>> [round(caption.matching, 1) for caption in scored]
             [0.7, 0.1]
         """
-        embedding = self._encode(source)
+        embedding, _ = self._encode(source)
         return [self._scored(Caption(source_name(source), text=text), embedding) for text in texts]
 
     def _captions(
@@ -157,9 +159,27 @@ class Captioner:
         following = 0  # index of the source whose drafts come out next
         for task, beam in self._decode(tasks, options, watch):
             drafts[task.index].append(self._caption(task, beam, options))
-            while len(drafts[following]) == options.num_drafts:
-                yield sorted(drafts.pop(following), key=partial(rank, options=options), reverse=True)
+            if len(drafts[task.index]) == options.num_drafts:
+                drafts[task.index] = self._best_first(drafts[task.index], task, options)
+            while len(drafts[following]) >= options.num_drafts:
+                yield drafts.pop(following)
                 following += 1
+
+    def _best_first(self, drafts: list[Caption], task: Task, options: DecodingOptions) -> list[Caption]:
+        """The drafts of a task's source, with a store also its most central caption, the best first.
+
+        With a store that is minimum Bayes risk: the best draft agrees most with the captions near each of the sounds,
+        by its mean cosine with those of the sound that it agrees with least.
+        """
+        if task.nearest is None or task.error is not None:
+            return sorted(drafts, key=partial(rank, options=options), reverse=True)
+        central = task.nearest.texts[0]
+        drafts = [self._scored(Caption(task.source, task.prompt, central, central), task.embedding), *drafts]
+        texts = self.scorer.embeddings([draft.text for draft in drafts]).to(task.embedding)
+        agreement = torch.stack([(texts @ near.T).mean(-1) for near in task.nearest.sounds]).amin(0)
+        audible = [options.classifier_scale * (draft.classifier or 0.0) for draft in drafts]
+        order = (agreement + agreement.new_tensor(audible)).argsort(descending=True, stable=True)
+        return [drafts[index] for index in order.tolist()]
 
     def _checked(self, options: DecodingOptions) -> DecodingOptions:
         """The options with the names that keywords come from.
@@ -179,6 +199,10 @@ class Captioner:
             raise InvalidOption(
                 f"num_keywords={options.num_keywords}: a matcher chooses keywords, and there is none; set it to 0"
             )
+        if options.store and self.matcher is None:
+            raise InvalidOption(f"store={options.store!r}: a matcher looks for captions in it, and there is none")
+        if options.store:
+            self._store(options.store)
         self._max_new_tokens(lm.prompt_length(options.prompt), options)
         return options.override(keywords=options.keywords or default_keywords()) if options.num_keywords else options
 
@@ -203,13 +227,16 @@ class Captioner:
             yield replace(task, generator=torch.Generator().manual_seed(options.seed * 1_000_003 + draft))
 
     def _task(self, index: int, source: Source, options: DecodingOptions) -> Task:
-        embedding = self._encode(source)
-        prompt = options.prompt
+        embedding, sounds = self._encode(source)
+        prompt, nearest = options.prompt, None
         if options.num_keywords:
             prompt = prompt_with(self._keywords(options.keywords).best(embedding, options.num_keywords), options)
+        if options.store:
+            nearest = self._store(options.store).nearest(sounds, options.num_nearest)
+            prompt = prompt_after(nearest.texts[: options.num_examples], prompt, options)
         state = self.language_model.begin(prompt, source)
         limit = self._max_new_tokens(state.tokens.shape[1], options)
-        return Task(index, source_name(source), prompt, state, limit, embedding)
+        return Task(index, source_name(source), prompt, state, limit, embedding, nearest)
 
     @torch.no_grad()
     def _decode(
@@ -305,12 +332,17 @@ class Captioner:
         return self._scored(caption, task.embedding)
 
     @torch.no_grad()
-    def _encode(self, source: Source) -> Tensor | None:
-        """The source's embedding, shape = (d,); None without a matcher."""
+    def _encode(self, source: Source) -> tuple[Tensor | None, Tensor | None]:
+        """The embeddings of a source, (d,), and of the sounds in it, (sounds, d); None without a matcher.
+
+        A matcher that does not tell sounds apart gives the source for its only sound.
+        """
         if self.matcher is None:
-            return None
-        embedding = finite(self.matcher.encode_source([source])[0], "matcher", source_name(source))
-        return embedding.to(self.language_model.device)
+            return None, None
+        encode = getattr(self.matcher, "encode_sounds", None)
+        rows = self.matcher.encode_source([source]) if encode is None else encode(source)
+        rows = finite(rows, "matcher", source_name(source)).to(self.language_model.device)
+        return rows[0], rows[1:] if len(rows) > 2 else rows[:1]
 
     def _scored(self, caption: Caption, embedding: Tensor | None) -> Caption:
         return replace(

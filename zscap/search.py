@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .errors import ZscapError
 from .language_model import Cache, State
+from .store import Nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,6 +24,7 @@ class Task:
         state: one row; None where there is an error.
         max_new_tokens: of the caption.
         embedding: Tensor, shape = (d,), the source's; None without a matcher.
+        nearest: captions of a store, where there is one.
         generator: of a draft whose tokens are drawn; None takes the most probable.
         error: why there will be no caption.
     """
@@ -33,6 +35,7 @@ class Task:
     state: State | None = None
     max_new_tokens: int = 0
     embedding: Tensor | None = None
+    nearest: Nearest | None = None
     generator: torch.Generator | None = None
     error: ZscapError | None = None
 

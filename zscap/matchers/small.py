@@ -24,17 +24,20 @@ FRAME, HOP = 400, 160  # samples: 25 ms every 10 ms
 PATCH = 96  # frames that are heard together, a window: about a second
 PATCH_SAMPLES = FRAME + (PATCH - 1) * HOP
 STRIDE = PATCH // 2 * HOP  # samples from window to window
-LOUDEST = RATE // 2  # samples; the loudest of such stretches gets the root mean square LEVEL
-LEVEL = 0.1
+LOUDEST = RATE // 2  # samples
+QUIET = 0.02  # to this root mean square a quieter recording is raised, by its loudest such stretch
 FLOOR = 0.1  # of the loudest window's root mean square: what is quieter carries no weight
 BEST = 3  # windows: they decide what a recording holds
+RIDGE = 10.0
+ALIKE = 0.3  # cosine of names from which on they are of one sound
+SOUNDS, JOINS = 2, 0.5  # at most so many in a caption, each but the first at least so probable
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 BEHIND = (0, 1, 0, 1)  # TensorFlow's padding for a stride of two: zeros behind, none in front
 
 
 class Yamnet(nn.Module):
-    """YAMNet, frozen, with further outputs on its embedding.
+    """YAMNet, frozen, with further outputs on its embedding, and where the names of all outputs lie among texts.
 
     The convolutions are those of MobileNet v1 (arXiv 1704.04861) as YAMNet has them (Plakal and Ellis, 2020); they and
     AudioSet's outputs are its own to the last digit.
@@ -42,18 +45,19 @@ class Yamnet(nn.Module):
     Args:
         names: of the outputs, AudioSet's first.
         further: how many of them are not AudioSet's; they exclude each other.
+        vague: names that are never a second sound, as they say of what is heard what another name says better.
         dimensions: of the space of texts.
     """
 
-    def __init__(self, names: Sequence[str], further: int, dimensions: int = 384):
+    def __init__(self, names: Sequence[str], further: int, vague: Sequence[str] = (), dimensions: int = 384):
         super().__init__()
-        self.names = tuple(names)
+        self.names, self.vague = tuple(names), frozenset(vague)
         self.stem = nn.Conv2d(1, 32, 3, stride=2)
         inputs = (32, *WIDTHS[:-1])
         self.blocks = nn.ModuleList(map(Separable, inputs, WIDTHS, STRIDES))
         self.outputs = nn.Linear(WIDTHS[-1], len(names) - further)
         self.further = nn.Linear(WIDTHS[-1], further)
-        self.project = nn.Linear(len(names), dimensions, bias=False)
+        self.lie = nn.Embedding(len(names), dimensions)  # of unit norm, without what names share
         self.mean = nn.Embedding(1, dimensions)  # of texts
         filters = mel_filter_bank(257, 64, 125, 7_500, RATE, mel_scale="htk", triangularize_in_mel_space=True)
         self.register_buffer("filters", torch.from_numpy(filters.astype(np.float32)), persistent=False)
@@ -96,6 +100,13 @@ class SmallMatcher:
 
     def __init__(self, ear: Yamnet, texts: TextEncoder):
         self.ear, self.texts = ear.eval().requires_grad_(False), texts
+        own = ear.names[: ear.outputs.out_features]
+        self.can_join = torch.tensor([name in own and name not in ear.vague for name in ear.names])
+        # A recording's embedding is the one whose cosines with the names are the probabilities, by ridge regression:
+        # names that mean the same share what is heard, instead of each adding it once more.
+        self.alike = ear.lie.weight @ ear.lie.weight.T
+        ridged = self.alike + RIDGE * torch.eye(len(self.alike))
+        self.project = torch.linalg.solve(ridged.double(), ear.lie.weight.double()).float()
 
     @classmethod
     def load(
@@ -105,8 +116,8 @@ class SmallMatcher:
 
         Args:
             file: of the ear.
-            texts: the sentence encoder whose space it was made for.
-            device, dtype: not used; the ear, asked once a recording, stays on the CPU in float32.
+            texts: the sentence encoder in whose space its names lie.
+            device, dtype: are not used: the ear, asked once a recording, stays on the CPU in float32.
 
         Raises:
             MissingWeights: the file is not there, or damaged.
@@ -132,15 +143,32 @@ class SmallMatcher:
         return torch.cat(heard), torch.cat(loudness)
 
     def probabilities(self, source: Source) -> Tensor:
-        """Of each name in a recording, shape = (names,): the mean of its most probable windows."""
+        """Of each name in a recording, shape = (names,): the mean of the windows where it is most probable."""
         heard, loudness = self.hear(source)
         heard = heard[loudness >= FLOOR * loudness.max()]
         return heard.topk(min(BEST, len(heard)), dim=0).values.mean(0)
 
-    @torch.no_grad()
     def encode_source(self, sources: Sequence[Source]) -> Tensor:
         """Embed recordings, each by itself: shape = (n, d), unit rows. Raises UnreadableSource."""
-        return torch.stack([normalize(self.ear.project(self.probabilities(source)), dim=0) for source in sources])
+        return torch.stack([self.encode_sounds(source)[0] for source in sources])
+
+    @torch.no_grad()
+    def encode_sounds(self, source: Source) -> Tensor:
+        """Embed a recording, and each sound in it: shape = (1 + sounds, d), unit rows. Raises UnreadableSource.
+
+        The first sound is the most probable name with all that are like it. Another one is of a name that is unlike
+        those before it, not vague, AudioSet's, and at least as probable as JOINS.
+        """
+        heard = self.probabilities(source)
+        rows, left = [heard], torch.ones(len(heard), dtype=torch.bool)
+        for _ in range(SOUNDS):
+            best = (heard * left).argmax()
+            if len(rows) > 1 and heard[best] < JOINS:
+                break
+            alike = self.alike[best] * (self.alike[best] >= ALIKE)
+            rows.append(heard * alike)
+            left &= (alike == 0) & self.can_join
+        return normalize(torch.stack(rows) @ self.project, dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -150,9 +178,9 @@ class SmallMatcher:
 
 
 def windowed(source: Source) -> Iterator[Tensor]:
-    """Windows of a recording, (n, PATCH_SAMPLES), a few at a time, in the loudness that the ear is used to."""
+    """Windows of a recording, (n, PATCH_SAMPLES), a few at a time, the quiet raised."""
     loudest = max(_loudest(block) for block in stream_audio(source, RATE))
-    gain = LEVEL / max(loudest, 1e-5)
+    gain = max(1.0, QUIET / max(loudest, 1e-6))
     samples = torch.empty(0)
     for block in stream_audio(source, RATE):
         samples = torch.cat([samples, gain * torch.from_numpy(block)])

@@ -78,8 +78,7 @@ def load(
     chosen = about(preset)
     options = chosen.options.override(**changes)
     roles = [role for role in chosen.parts if language_model is None or role != "language_model"]
-    tokens = [part.settings["tokens"] for part in chosen.parts.values() if "tokens" in part.settings]
-    if problems := chosen.problems([*roles, *tokens]):
+    if problems := chosen.problems(roles):
         raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
     from ..decoding import Captioner
     from .networks import read_networks

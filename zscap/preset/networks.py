@@ -25,7 +25,7 @@ NETWORKS: dict[str, str | Callable] = {
     "embedding-classifier": "zscap.classifiers.embedding:EmbeddingClassifier.load",
     "text-classifier": "zscap.classifiers.text:TextClassifier.load",
 }
-ON_EMBEDDINGS = {"prefix", "embedding-classifier"}  # these also take encoder=, the preset's matcher or encoder
+ON_EMBEDDINGS = {"prefix", "embedding-classifier"}  # these also take encoder=, the preset's texts, matcher or encoder
 
 
 def read_networks(
@@ -47,15 +47,12 @@ def read_networks(
         part = parts[role]
         settings = {"dtype": "float32" if mps else part.dtype} if role == "language_model" else scoring
         settings = settings | part.settings
-        if "tokens" in settings:  # a role: the network reads its tokens as that one does
-            settings["tokens"] = parts[settings["tokens"]].weights.path
         if role == "matcher" and "texts" in networks:
-            settings["texts"] = networks.pop("texts")
+            settings["texts"] = networks["texts"]
         if part.network in ON_EMBEDDINGS:
-            settings["encoder"] = networks.get("matcher") or networks["encoder"]
+            settings["encoder"] = next(networks[each] for each in ("texts", "matcher", "encoder") if each in networks)
         networks[role] = _read(part, device, settings)
-    networks.pop("encoder", None)
-    return networks
+    return {role: network for role, network in networks.items() if role not in ("encoder", "texts")}
 
 
 def _read(part: Part, device: str, settings: dict) -> object:
