@@ -65,7 +65,7 @@ class Store:
         if len(sounds) == 1 or not self.single:
             texts, near = self._central(range(len(self.texts)), sounds[0], number)
             return Nearest(texts, [near])
-        each = [self._central(self.single, sound, number) for sound in sounds]
+        each = [self._central(self.single, sound, max(1, number // len(sounds))) for sound in sounds]
         texts = [joined(parts) for parts in zip(*(texts for texts, _ in each), strict=True)]
         return Nearest(list(dict.fromkeys(texts)), [near for _, near in each])
 

@@ -16,7 +16,9 @@ from typing import TYPE_CHECKING
 from ..errors import InvalidData, one_line
 from ..files.output import Output, write_whole
 from ..preset.load import about, load
+from ..store import read_store
 from .datasets import Dataset, read_dataset
+from .overlap import check_store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,7 +59,7 @@ def run(
         `timing` differs from run to run.
 
     Raises:
-        InvalidData, UnknownPreset, InvalidOption, MissingWeights: as `read_dataset` and `load` do.
+        InvalidData, UnknownPreset, InvalidOption, MissingWeights: as `read_dataset`, `check_store` and `load` do.
         UnwritableOutput: the folder holds captions of other settings, or another run is writing there.
     """
     from tqdm import tqdm
@@ -69,6 +71,8 @@ def run(
     dataset = whole.part(int(number), int(of))
     chosen = about(preset)
     options = chosen.options.override(**changes)
+    if options.store:
+        check_store(read_store(options.store), [clip.references for clip in whole.clips])
     settings = {"preset": preset, "options": asdict(options), "device": device, "scoring_dtype": scoring_dtype}
     out, names, started = Path(out), [clip.name for clip in dataset.clips], time.perf_counter()
     with Output(out / CAPTIONS, settings, names) as output:

@@ -29,7 +29,8 @@ QUIET = 0.02  # to this root mean square a quieter recording is raised, by its l
 FLOOR = 0.1  # of the loudest window's root mean square: what is quieter carries no weight
 BEST = 3  # windows: they decide what a recording holds
 RIDGE = 10.0
-ALIKE = 0.3  # cosine of names from which on they are of one sound
+ALIKE = 0.3  # cosine of names from which on they mean one sound
+TOGETHER = 0.15  # of a name where another one sounds alone: from then on it is no sound of its own
 SOUNDS, JOINS = 2, 0.5  # at most so many in a caption, each but the first at least so probable
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -59,6 +60,7 @@ class Yamnet(nn.Module):
         self.further = nn.Linear(WIDTHS[-1], further)
         self.lie = nn.Embedding(len(names), dimensions)  # of unit norm, without what names share
         self.mean = nn.Embedding(1, dimensions)  # of texts
+        self.together = nn.Embedding(len(names), len(names))  # how much of each is heard where one thing sounds
         filters = mel_filter_bank(257, 64, 125, 7_500, RATE, mel_scale="htk", triangularize_in_mel_space=True)
         self.register_buffer("filters", torch.from_numpy(filters.astype(np.float32)), persistent=False)
 
@@ -156,8 +158,8 @@ class SmallMatcher:
     def encode_sounds(self, source: Source) -> Tensor:
         """Embed a recording, and each sound in it: shape = (1 + sounds, d), unit rows. Raises UnreadableSource.
 
-        The first sound is the most probable name with all that are like it. Another one is of a name that is unlike
-        those before it, not vague, AudioSet's, and at least as probable as JOINS.
+        The first sound is the most probable name, with all whose meaning is alike. Another one is of a name of
+        AudioSet's that is not vague, at least as probable as JOINS, and not heard where the sounds before it are alone.
         """
         heard = self.probabilities(source)
         rows, left = [heard], torch.ones(len(heard), dtype=torch.bool)
@@ -167,7 +169,7 @@ class SmallMatcher:
                 break
             alike = self.alike[best] * (self.alike[best] >= ALIKE)
             rows.append(heard * alike)
-            left &= (alike == 0) & self.can_join
+            left &= (alike == 0) & (self.ear.together.weight[best] < TOGETHER) & self.can_join
         return normalize(torch.stack(rows) @ self.project, dim=-1)
 
     @torch.no_grad()
