@@ -69,7 +69,7 @@ def participle(clause: str) -> str | None:
 
 
 def write(pairs: int = 6000, triples: int = 1500, seed: int = 0) -> list[str]:
-    """Captions as sentences, none twice: every clause by itself, then as many of two and of three sounds.
+    """Captions as sentences, none twice: every clause with a finite verb by itself, then as many of two and of three sounds.
 
     >>> captions = write(pairs=2, triples=1)
     >>> captions[0], captions[-3]
@@ -90,6 +90,7 @@ def write(pairs: int = 6000, triples: int = 1500, seed: int = 0) -> list[str]:
         given |= {f"{letter}_ing": random.choice(others[name]) for letter, name in zip("abc", chosen, strict=False)}
         return random.choice(JOINTS[number]).format(**given)
 
-    single = [clause for clauses in CLAUSES.values() for clause in clauses]
+    # Those without a finite verb would be broken where they are joined with another: "Rain falls and a man speaking."
+    single = [clause for name, clauses in CLAUSES.items() for clause in finite[name] or clauses]
     several = [joined(number) for number, count in ((2, pairs), (3, triples)) for _ in range(count)]
     return list(dict.fromkeys(map(sentence, (*single, *several))))

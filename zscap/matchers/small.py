@@ -132,8 +132,8 @@ class SmallMatcher:
         """What is heard in each window of a recording, of any length.
 
         Returns:
-            probabilities, shape = (windows, names), and root mean squares, shape = (windows,), of windows of 0.98 s
-            every 0.48 s; the last one ends with the recording.
+            probabilities, shape = (windows, names), and standard deviations of the samples, shape = (windows,), of
+            windows of 0.98 s every 0.48 s; the last one ends with the recording.
 
         Raises:
             UnreadableSource: no such file, or it holds no sound.
@@ -141,7 +141,7 @@ class SmallMatcher:
         heard, loudness = [], []
         for windows in windowed(source):
             heard.append(self.ear(self.ear.embed(windows)))
-            loudness.append(windows.square().mean(-1).sqrt())
+            loudness.append(windows.std(-1))
         return torch.cat(heard), torch.cat(loudness)
 
     def probabilities(self, source: Source) -> Tensor:
@@ -194,7 +194,7 @@ def windowed(source: Source) -> Iterator[Tensor]:
 
 
 def _loudest(block: np.ndarray) -> float:
-    """Root mean square of the loudest half second."""
-    power = np.square(block, dtype=np.float32)
+    """Root mean square of the loudest half second, without a constant."""
+    power = np.square(block - block.mean(), dtype=np.float32)
     starts = np.arange(0, len(power), LOUDEST)
     return float(np.sqrt(np.add.reduceat(power, starts).max() / min(LOUDEST, len(power))))
