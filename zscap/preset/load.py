@@ -132,7 +132,9 @@ def fetch(name: str, *, check: bool = False) -> None:
     """
     if name in MANUAL:
         raise InvalidData(f"{name}: zscap can't download it. {MANUAL[name]}")
-    lists = [DATASETS[name]] if name in DATASETS else [part.weights for part in about(name).parts.values()]
+    # The language model first: what its conversion needs should be missed before anything is downloaded.
+    parts = [] if name in DATASETS else [part.weights for part in about(name).parts.values()]
+    lists = [DATASETS[name]] if name in DATASETS else parts[::-1]
     ready = True
     for weights in lists:
         if weights.place in DOWNLOADS and (damaged := weights.damaged(check)):
