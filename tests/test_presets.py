@@ -343,7 +343,7 @@ def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, t
     described = ["owner/name (0.1 GB, MIT)", f"{other} (0.2 GB, MIT)"]
     nothing, counted = "x: nothing to download", "x: 6 files checked, 1 of them with no checksum to compare"
 
-    assert fetched() == (described[::-1], set(HubServer.files))
+    assert fetched() == (described, set(HubServer.files))
     assert {file: file.read_bytes() for file in whole} == whole
     assert fetched() == ([nothing], set())
 
@@ -359,7 +359,7 @@ def test_fetch_brings_what_is_missing_and_check_finds_what_is_damaged(fetched, t
         file.write_bytes(whole[file][:-30] + b"\1" + whole[file][-29:])
     assert fetched() == ([nothing], set())
     said, asked = fetched(check=True)
-    assert said == [f"a whole large.pth of {described[1]}", f"a whole model.safetensors of {described[0]}", counted]
+    assert said == [f"a whole model.safetensors of {described[0]}", f"a whole large.pth of {described[1]}", counted]
     assert asked == {"model.safetensors", "large.pth"} and {file: file.read_bytes() for file in whole} == whole
     assert fetched(check=True)[0] == [nothing, counted]
 
