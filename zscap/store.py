@@ -1,6 +1,6 @@
 """A store of captions: those that lie near a source stand in its prompt, and drafts are compared with them.
 
-As in DRCap (arXiv 2410.09472) and RECAP (2309.09836), but with a frozen language model (docs/METHODS.md, 4).
+As in DRCap (arXiv 2410.09472) and RECAP (2309.09836), but with a frozen language model (docs/METHODS.md, 5).
 """
 
 from __future__ import annotations
