@@ -51,8 +51,8 @@ def load(
 
     Args:
         preset: a name that `presets()` lists.
-        language_model: takes the place of the preset's; or a folder of one as transformers saves it, or its hub id, which
-            is read from the hub's cache.
+        language_model: takes the place of the preset's; also a folder as transformers saves one, or the hub id of what
+            is in the hub's cache.
         device: "cpu", "cuda" or "mps".
         scoring_dtype: "float16" or "bfloat16" lets the networks that score texts run in half precision, which is
             faster on a GPU and changes some captions (notebooks/94_benchmark.ipynb); None leaves them as they are.
