@@ -1,4 +1,4 @@
-"""What `make demo` runs: ten recordings of animals and three rendered mixtures captioned, and a figure of one. Offline.
+"""What `make demo` runs: captions of ten recordings of animals and of three rendered mixtures, and a figure.
 
 The recordings are real ones (Joseph Sardin, CC0), which `zscap fetch recordings` brings; the mixtures are the project's.
 """

@@ -1,4 +1,4 @@
-"""The recordings that captions are measured on, and an audio encoder that has not heard them."""
+"""Recordings that captions are shown and measured on, what is heard in them, and encoders that have not heard them."""
 
 from __future__ import annotations
 
