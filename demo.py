@@ -1,6 +1,7 @@
-"""What `make demo` runs: captions of ten recordings of animals and of three rendered mixtures, and a figure.
+"""What `make demo` runs, offline: captions of ten recordings and three rendered mixtures, and a figure of one.
 
-The recordings are real ones (Joseph Sardin, CC0), which `zscap fetch recordings` brings; the mixtures are the project's.
+The recordings are real ones of animals (Joseph Sardin, CC0), which `zscap fetch recordings` brings; the mixtures are the
+project's.
 """
 
 from pathlib import Path

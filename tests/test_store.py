@@ -29,7 +29,7 @@ def test_a_name_stands_for_what_was_fetched(monkeypatch, tmp_path, name, content
     ("name", "content", "says"),
     [
         ("a.txt", "\ufeffA dog\n\n It rains \nA dog\n", None),
-        ("b.csv", "text\nA dog\n", "no column caption.*: audiocaps, clotho$"),
+        ("b.csv", "text\nA dog\n", "no column caption.*: written, audiocaps, clotho$"),
         ("c.csv", "caption\nA dog barks, then howls\n", "line 2 has more or fewer fields than the first"),
         ("d.txt", "\n".join(map(str, range(1_000_001))), "holds 1000001 captions; give 1 to 1,000,000"),
     ],
