@@ -1,6 +1,6 @@
 """What `make demo` runs, offline: captions of ten recordings and three rendered mixtures, and a figure of one.
 
-The recordings are real ones of animals (Joseph Sardin, CC0), which `zscap fetch recordings` brings; the mixtures are the
+The recordings are of animals (Joseph Sardin, CC0), and `zscap fetch recordings` brings them; the mixtures are the
 project's.
 """
 

@@ -88,7 +88,7 @@ def animals() -> list[Path]:
 
 
 def heard(matcher: SmallMatcher, recording: Path, number: int = 6) -> pd.DataFrame:
-    """Probabilities of a recording's most probable names: a column for each, a row for each window's middle, seconds."""
+    """Probabilities of a recording's most probable names: a column for each, a row for each window, by its middle."""
     import numpy as np
     import pandas as pd
 
