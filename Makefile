@@ -15,7 +15,7 @@ export HF_HUB_OFFLINE ?= 1
 .PHONY: help demo test sweep papers results fuzz notebooks figures docs lint clean
 
 help:
-	@echo "make demo       fetch the language model, caption recordings with and without guidance, write runs/demo.png"
+	@echo "make demo       fetch networks and ten recordings, caption them and rendered mixtures, write runs/demo.png"
 	@echo "make test       run every test, notebooks included"
 	@echo "make sweep      run a grid of presets, options and data: P=workflow/params/smoke.yaml, see workflow/README.md"
 	@echo "make papers     make the papers' tables with networks of the project: data/results/papers (three hours)"
@@ -28,10 +28,12 @@ help:
 
 demo: $(STAMP)
 	$(BIN)/zscap fetch small
+	$(BIN)/zscap fetch recordings
 	$(BIN)/python demo.py
 
 test: $(STAMP)
 	$(BIN)/zscap fetch small
+	$(BIN)/zscap fetch recordings
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder --durations 10 \
 		--nbval --nbval-cell-timeout 1800 notebooks/[01]*.ipynb tests
 
@@ -77,6 +79,7 @@ fuzz: $(STAMP)
 
 notebooks: $(STAMP)
 	$(BIN)/zscap fetch small
+	$(BIN)/zscap fetch recordings
 	for notebook in notebooks/[01]*.ipynb; do $(BIN)/papermill --no-progress-bar $$notebook $$notebook || exit 1; done
 	$(BIN)/nbstripout --keep-output --keep-count --extra-keys \
 		"metadata.papermill cell.metadata.papermill cell.metadata.execution metadata.language_info.version" notebooks/*.ipynb

@@ -22,31 +22,35 @@ _in_style = matplotlib.style.context(STYLE)
 
 
 @_in_style
-def captioned(
-    samples: np.ndarray, rate: int, captions: dict[str, str], tokens: pd.DataFrame, title: str, place: int = 0
-) -> Figure:
-    """A recording, its captions, and what guidance did to one token.
+def captioned(samples: np.ndarray, rate: int, heard: pd.DataFrame, prompt: str, caption: str, title: str) -> Figure:
+    """A recording, what is heard in it over time, the prompt that comes of it, and the caption.
 
     Args:
         samples: array, shape = (n,), full scale 1, at `rate` Hz.
-        captions: a caption for each way of decoding, by its name.
-        tokens: `Step.table()` of that token.
+        heard: as `studies.recordings.heard` returns it.
         title: the recording's name.
-        place: which token of the caption it is, counted from 0.
     """
-    figure = Figure(figsize=(10, 5), layout="constrained")
-    grid = figure.add_gridspec(2, 2, width_ratios=(3, 2), height_ratios=(1, 3))
-    wave, bands = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
-
-    _sound(wave, bands, samples, rate, title)
-    said = "\n".join(f"{name}: {text}" for name, text in captions.items())
-    figure.suptitle(said, x=0.01, y=-0.01, ha="left", va="top", fontsize=11)
-
-    _before_and_after(
-        figure.add_subplot(grid[:, 1]),
-        tokens,
-        f"token {place + 1} of the caption of\n{title}, before and after guidance",
-    )
+    figure = Figure(figsize=(11, 5), layout="constrained")
+    grid = figure.add_gridspec(2, 2, width_ratios=(3, 2))
+    bands, names = figure.add_subplot(grid[0, 0]), figure.add_subplot(grid[1, 0])
+    _bands(bands, samples, rate)
+    bands.set(title=title, xlabel="")
+    bands.tick_params(labelbottom=False)
+    edges = [0, *(heard.index[1:] + heard.index[:-1]) / 2, len(samples) / rate]
+    rows = np.arange(len(heard.columns) + 1)
+    drawn = names.pcolormesh(edges, rows, heard.to_numpy().T, vmin=0, vmax=1, cmap="viridis")
+    names.set(xlim=bands.get_xlim(), xlabel="time (s)", title="heard: names by their probability")
+    names.set_yticks(rows[:-1] + 0.5, [textwrap.shorten(name, 26, placeholder=" ...") for name in heard.columns])
+    names.invert_yaxis()
+    figure.colorbar(drawn, ax=names, ticks=(0, 0.5, 1))
+    said = figure.add_subplot(grid[:, 1])
+    said.set_axis_off()
+    lines = [part for line in prompt.splitlines() for part in textwrap.wrap(line, 50, subsequent_indent="  ")]
+    said.text(0, 1, "prompt", va="top", weight="bold")
+    said.text(0, 0.94, "\n".join(lines), va="top", linespacing=1.4)
+    below = 0.88 - 0.046 * len(lines)
+    said.text(0, below, "caption", va="top", weight="bold")
+    said.text(0, below - 0.06, textwrap.fill(caption, 50), va="top", color=BEFORE, linespacing=1.4)
     return figure
 
 
@@ -60,25 +64,19 @@ def recording(samples: np.ndarray, rate: int, title: str) -> Figure:
 
 
 def _sound(wave, bands, samples: np.ndarray, rate: int, title: str) -> None:
-    from scipy.signal import spectrogram
-
     wave.plot(np.arange(len(samples)) / rate, samples, linewidth=0.4, color="0.3")
     wave.set(title=title, xlim=(0, len(samples) / rate), ylabel="amplitude")
     wave.tick_params(labelbottom=False)
+    _bands(bands, samples, rate)
+
+
+def _bands(axes, samples: np.ndarray, rate: int) -> None:
+    from scipy.signal import spectrogram
+
     frequencies, times, power = spectrogram(samples, rate, nperseg=1024, noverlap=512)
     level = 10 * np.log10(power + 1e-12)
-    bands.pcolormesh(times, frequencies / 1000, level, vmin=level.max() - 80, cmap="magma", rasterized=True)
-    bands.set(xlim=(0, len(samples) / rate), xlabel="time (s)", ylabel="frequency (kHz)")
-
-
-def _before_and_after(axes, table: pd.DataFrame, title: str) -> None:
-    rows = np.arange(len(table))
-    axes.barh(rows - 0.2, table["before"], height=0.4, color=BEFORE, label="language model alone")
-    axes.barh(rows + 0.2, table["after"], height=0.4, color=AFTER, label="guided")
-    axes.set(title=title, xlabel="probability", yticks=rows)
-    axes.set_yticklabels([repr(piece) for piece in table["piece"]])
-    axes.invert_yaxis()
-    axes.legend(loc="lower right")
+    axes.pcolormesh(times, frequencies / 1000, level, vmin=level.max() - 80, cmap="magma", rasterized=True)
+    axes.set(xlim=(0, len(samples) / rate), xlabel="time (s)", ylabel="frequency (kHz)")
 
 
 @_in_style

@@ -1,4 +1,4 @@
-"""The recordings that captions are measured on, and an audio encoder that has not heard them."""
+"""Recordings that captions are shown and measured on, what is heard in them, and encoders that have not heard them."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from zscap.errors import InvalidData, MissingWeights
 from zscap.evaluation.naming import ALL, NAMES, names_sound
 from zscap.folders import REPOSITORY
+from zscap.preset.downloads import DATASETS
+from zscap.store import read_store
 
 from .phrases import kind_of
 
@@ -71,6 +73,38 @@ def everyday(folder: str | Path, held_out: str = "") -> pd.DataFrame:
         rows.append((folder / "sounds" / "things" / file, "things", kind, kind in new))
     table = pd.DataFrame(rows, columns=["path", "collection", "kind", "test"])
     return table.assign(test=table["test"] & bool(held_out))
+
+
+def animals() -> list[Path]:
+    """Ten recordings of an animal each (Joseph Sardin of bigsoundbank.com, CC0).
+
+    Raises:
+        InvalidData: they are not there.
+    """
+    files = DATASETS["recordings"]
+    if files.damaged():
+        raise InvalidData(f"{files.root}: lacks the ten recordings; run `zscap fetch recordings`")
+    return sorted(files.root.glob("*.mp3"))
+
+
+def heard(matcher: SmallMatcher, recording: Path, number: int = 6) -> pd.DataFrame:
+    """Probabilities of a recording's most probable names: a column for each, a row for each window, by its middle."""
+    import numpy as np
+    import pandas as pd
+
+    from zscap.matchers.small import PATCH_SAMPLES, RATE, STRIDE
+
+    probabilities, _ = matcher.hear(recording)
+    best = matcher.probabilities(recording).topk(number).indices
+    middles = (np.arange(len(probabilities)) * STRIDE + PATCH_SAMPLES / 2) / RATE
+    return pd.DataFrame(probabilities[:, best], pd.Index(middles, name="second"), [matcher.ear.names[i] for i in best])
+
+
+def origin(caption: Caption) -> str:
+    """Where the words of a caption come from; `small` compares the language model's with the store's."""
+    if caption.tokens:
+        return "the language model's"
+    return "the store's" if caption.text in read_store("written") else "two of the store's"
 
 
 def rendered(clips_per_class: int) -> pd.DataFrame:

@@ -20,8 +20,13 @@ FEW = {"num_candidates": 8, "num_iterations": 2, "max_new_tokens": 3}
 # Parameters other than the defaults, which are nbval's, and what must hold at the end, in the notebook's own names.
 RUNS = {
     "00_quickstart": (
-        {"recording": str(DATA / "soundscapes" / "dog_bark-3.flac"), "preset": "embedded"},
-        ["caption.matching > ways['language model alone'].matching", "'dog' in caption.text", "len(steps) > 3"],
+        {"recording": str(DATA / "sounds" / "thunderstorm.flac")},
+        [
+            "'hunder' in caption.text",
+            "caption == drafts[0] and len(drafts) == 2",
+            "len(captions) == 14",
+            "len(steps) > 3",
+        ],
     ),
     "01_audibility_data": (
         {"seed": 1},

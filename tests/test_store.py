@@ -9,7 +9,7 @@ from zscap.errors import InvalidData
 from zscap.evaluation.datasets import read_dataset
 from zscap.evaluation.overlap import check_store
 from zscap.folders import REPOSITORY
-from zscap.store import STORES, read_store
+from zscap.store import STORES, joined, read_store
 
 AUDIOCAPS = "audiocap_id,caption\n1,A dog\n2,It rains\n"
 CLOTHO = "file_name,caption_1,caption_2,caption_3,caption_4,caption_5\r\na.wav,A dog,It rains,It rains,,\r\n"
@@ -38,6 +38,11 @@ def test_files_of_captions(tmp_path, name, content, says):
     (tmp_path / name).write_text(content, encoding="utf-8")
     with pytest.raises(InvalidData, match=says) if says else nullcontext():
         assert read_store(tmp_path / name) == ("A dog", "It rains")
+
+
+def test_captions_of_several_sounds_are_joined_and_none_twice():
+    assert joined(["A dog barks.", "Rain falls."]) == "A dog barks and rain falls."
+    assert joined(["A dog barks.", "A dog barks"]) == "A dog barks."
 
 
 def test_a_store_that_holds_a_fifth_of_the_references_is_refused_and_chance_is_none():

@@ -39,8 +39,8 @@ class Captioner:
     A caption is the same alone, in a batch of any size and order, and with one or two threads where the networks run
     in double precision, as those of the embedded presets do: of 100 sounds, 0 differed. In float32, sums round with the
     size of the batch, and gradient steering amplifies that: up to 4 of 100 captions of the embedded networks had other
-    tokens than alone with one thread; by proximal steering 0, those of `small` among them, and 0 of 100 with a tiny
-    GPT-2 that is steered and a tiny OPT by MAGIC (data/results/invariance.csv, made by studies/invariance.py).
+    tokens than alone with one thread; by proximal steering 0, and 0 of 100 with a tiny GPT-2 that is
+    steered and a tiny OPT by MAGIC (data/results/invariance.csv, made by studies/invariance.py).
 
     Raises:
         InvalidOption: a batch_size under 1.
@@ -110,7 +110,7 @@ class Captioner:
             yield drafts[0]
 
     def drafts(self, source: Source, **changes) -> list[Caption]:
-        """All `num_drafts` captions of one source, the best first (`rank`)."""
+        """All `num_drafts` captions of one source, with a store one more, the best first (docs/METHODS.md)."""
         (drafts,) = self._captions([source], self.options.override(**changes))
         if drafts[0].error is not None:
             raise drafts[0].error

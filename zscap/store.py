@@ -1,6 +1,6 @@
 """A store of captions: those that lie near a source stand in its prompt, and drafts are compared with them.
 
-As in DRCap (arXiv 2410.09472) and RECAP (2309.09836), but with a frozen language model (docs/METHODS.md, 4).
+As in DRCap (arXiv 2410.09472) and RECAP (2309.09836), but with a frozen language model (docs/METHODS.md, 5).
 """
 
 from __future__ import annotations
@@ -79,8 +79,8 @@ class Store:
 
 
 def joined(captions: Sequence[str]) -> str:
-    """Captions of one sound each as one: "A dog barks." and "Rain falls." as "A dog barks and rain falls."."""
-    first, *others = (caption.strip().rstrip(".") for caption in captions)
+    """Captions of one sound each as one: "A dog barks." and "It rains." as "A dog barks and it rains."; equal ones once."""
+    first, *others = dict.fromkeys(caption.strip().rstrip(".") for caption in captions)
     return " and ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
 
 

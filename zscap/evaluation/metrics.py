@@ -291,8 +291,8 @@ def _sbert_similarity(texts: Texts) -> Scores:
     """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
     from ..preset.load import about
 
-    weights = about("small-reference").parts["texts"].weights
-    if problem := weights.problem("small-reference"):
+    weights = about("small").parts["texts"].weights
+    if problem := weights.problem("small"):
         raise Unavailable(problem)
     encoder = _sentence_encoder(weights.path)
     pairs = zip(*texts.each(lambda every: encoder.encode_text(every).double()), strict=True)

@@ -37,6 +37,7 @@ def unguided(captioner: Captioner, clips: Sequence[Clip]) -> list[str | None]:
     changes = {"classifier_scale": 0.0, "num_keywords": 0, "num_drafts": 1}
     changes |= {"matching_scale": 0.0} if isinstance(options, GuidanceOptions) else {}
     changes |= {"beta": 0.0} if isinstance(options, MagicOptions) else {}
+    changes |= {"store": "", "prompt": options.store_prompt + options.prompt} if options.store else {}
     if type(captioner.language_model).begin is not LanguageModel.begin:  # it reads the source
         captions = captioner.stream((str(clip.source) for clip in clips), **changes)
         return [caption.text if caption.error is None else None for caption in captions]

@@ -41,7 +41,9 @@ def read_checkpoint(
     import transformers  # late, as are its classes: each takes seconds
     from transformers.utils import cached_file
 
-    with reading(f"checkpoint of {model_class}", path, WHOLE):
+    is_folder = Path(path).is_dir() or Path(path).is_absolute()
+    fix = WHOLE if is_folder else f"give a folder with all of its files, or run `hf download {path}`"
+    with reading(f"checkpoint of {model_class}", path, fix):
         folder = Path(cached_file(path, "config.json", revision=revision, local_files_only=True)).parent
         check_settings(folder)
         local = {"local_files_only": True, "trust_remote_code": False}

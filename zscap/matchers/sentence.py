@@ -1,4 +1,4 @@
-"""A sentence encoder such as all-MiniLM-L6-v2: what the text tower of the preset `small` learnt from."""
+"""A sentence encoder such as all-MiniLM-L6-v2: the preset `small` embeds texts with it."""
 
 from __future__ import annotations
 

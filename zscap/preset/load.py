@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import InvalidData, InvalidOption, MissingWeights, UnknownPreset, suggestion
+from ..errors import InvalidData, MissingWeights, UnknownPreset, suggestion
 from ..options import DecodingOptions, MagicOptions, ProximalOptions, SteeringOptions
 from .downloads import DATASETS, MANUAL
 from .weights import DOWNLOADS, PLACES, Part, Weights
@@ -41,7 +41,7 @@ _log = logging.getLogger(__name__)
 def load(
     preset: str = "small",
     *,
-    language_model: LanguageModel | None = None,
+    language_model: LanguageModel | str | Path | None = None,
     device: str = "cpu",
     scoring_dtype: str | None = None,
     batch_size: int = 16,
@@ -51,7 +51,8 @@ def load(
 
     Args:
         preset: a name that `presets()` lists.
-        language_model: takes the place of the preset's.
+        language_model: takes the place of the preset's; also a folder as transformers saves one, or the hub id of what
+            is in the hub's cache.
         device: "cpu", "cuda" or "mps".
         scoring_dtype: "float16" or "bfloat16" lets the networks that score texts run in half precision, which is
             faster on a GPU and changes some captions (notebooks/94_benchmark.ipynb); None leaves them as they are.
@@ -73,18 +74,19 @@ def load(
         Traceback (most recent call last):
         zscap.errors.InvalidOption: unknown option 'beam_sise' of SteeringOptions: did you mean 'beam_size'?
     """
-    if isinstance(language_model, str | Path):
-        raise InvalidOption(f"language_model={str(language_model)!r}: give zscap.LanguageModel(model, tokenizer)")
     chosen = about(preset)
     options = chosen.options.override(**changes)
     roles = [role for role in chosen.parts if language_model is None or role != "language_model"]
     if problems := chosen.problems(roles):
         raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
     from ..decoding import Captioner
+    from ..files.pretrained import load_language_model
     from .networks import read_networks
 
-    networks = {"language_model": language_model} | read_networks(chosen.parts, roles, device, scoring_dtype)
-    return Captioner(**networks, options=options, batch_size=batch_size)
+    networks = read_networks(chosen.parts, roles, device, scoring_dtype)
+    if isinstance(language_model, str | Path):
+        language_model = load_language_model(language_model, device=device)
+    return Captioner(**{"language_model": language_model} | networks, options=options, batch_size=batch_size)
 
 
 def presets() -> pd.DataFrame:
