@@ -31,6 +31,7 @@ BEST = 3  # windows: they decide what a recording holds
 RIDGE = 10.0
 ALIKE = 0.3  # cosine of names from which on they mean one sound
 TOGETHER = 0.15  # of a name where another one sounds alone: from then on it is no sound of its own
+TELLS, VAGUE = 0.2, 0.3  # where a name says more, from this probability on, a vague one counts so much
 SOUNDS, JOINS = 2, 0.5  # at most so many in a caption, each but the first at least so probable
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
@@ -46,7 +47,7 @@ class Yamnet(nn.Module):
     Args:
         names: of the outputs, AudioSet's first.
         further: how many of them are not AudioSet's; they exclude each other.
-        vague: names that are never a second sound, as they say of what is heard what another name says better.
+        vague: names that say of what is heard what another name mostly says better, such as "Animal".
         dimensions: of the space of texts.
     """
 
@@ -102,8 +103,8 @@ class SmallMatcher:
 
     def __init__(self, ear: Yamnet, texts: TextEncoder):
         self.ear, self.texts = ear.eval().requires_grad_(False), texts
-        own = ear.names[: ear.outputs.out_features]
-        self.can_join = torch.tensor([name in own and name not in ear.vague for name in ear.names])
+        self.vague = torch.tensor([name in ear.vague for name in ear.names])
+        self.is_own = torch.arange(len(ear.names)) < ear.outputs.out_features
         # A recording's embedding is the one whose cosines with the names are the probabilities, by ridge regression:
         # names that mean the same share what is heard, instead of each adding it once more.
         self.alike = ear.lie.weight @ ear.lie.weight.T
@@ -158,18 +159,21 @@ class SmallMatcher:
     def encode_sounds(self, source: Source) -> Tensor:
         """Embed a recording, and each sound in it: shape = (1 + sounds, d), unit rows. Raises UnreadableSource.
 
-        The first sound is the most probable name, with all whose meaning is alike. Another one is of a name of
-        AudioSet's that is not vague, at least as probable as JOINS, and not heard where the sounds before it are alone.
+        The first sound is the most probable name, with all whose meaning is alike; a vague one only where no other is
+        as probable as TELLS. Another sound is of a name of AudioSet's that is not vague, at least as probable as JOINS,
+        and not heard where the sounds before it are alone.
         """
         heard = self.probabilities(source)
-        rows, left = [heard], torch.ones(len(heard), dtype=torch.bool)
+        left = ~self.vague if (heard[~self.vague] >= TELLS).any() else torch.ones_like(self.vague)
+        heard = heard.where(left, VAGUE * heard)
+        rows = [heard]
         for _ in range(SOUNDS):
             best = (heard * left).argmax()
             if len(rows) > 1 and heard[best] < JOINS:
                 break
             alike = self.alike[best] * (self.alike[best] >= ALIKE)
             rows.append(heard * alike)
-            left &= (alike == 0) & (self.ear.together.weight[best] < TOGETHER) & self.can_join
+            left &= (alike == 0) & (self.ear.together.weight[best] < TOGETHER) & self.is_own & ~self.vague
         return normalize(torch.stack(rows) @ self.project, dim=-1)
 
     @torch.no_grad()
