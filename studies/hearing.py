@@ -56,7 +56,9 @@ def yamnet_weights(file: str | Path, ear: Yamnet) -> dict[str, Tensor]:
                 found.append((whole, torch.from_numpy(parameters["scales"].copy())))
         return found
 
-    parts = {f"blocks.{i}.{part}": getattr(block, part) for i, block in enumerate(ear.blocks) for part in ("depth", "point")}
+    parts = {
+        f"blocks.{i}.{part}": getattr(block, part) for i, block in enumerate(ear.blocks) for part in ("depth", "point")
+    }
     layers, weights = {"stem": ear.stem} | parts | {"outputs": ear.outputs}, {}
     for (name, layer), (whole, scales), (bias, units) in zip(
         layers.items(), tensors(np.int8, 2), tensors(np.int32, 1), strict=True

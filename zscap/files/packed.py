@@ -129,7 +129,9 @@ def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) 
             raise ValueError(f"it has weights of {kinds}; must be float16, float32 or int8")
         scales = {name: weights.pop(name + SCALE).float() for name in [*weights] if name + SCALE in weights}
         weights = {name: weight.float() for name, weight in weights.items()}
-        weights |= {name: weights[name] * scale.view(-1, *[1] * (weights[name].ndim - 1)) for name, scale in scales.items()}
+        weights |= {
+            name: weights[name] * scale.view(-1, *[1] * (weights[name].ndim - 1)) for name, scale in scales.items()
+        }
         network.load_state_dict(weights, assign=True)
     return network, config
 
