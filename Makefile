@@ -53,8 +53,7 @@ runs/audio_encoder/without_4.pt runs/audio_encoder/without_1.pt: | $(STAMP)
 	$(BIN)/zscap run 92 -p test_folds "[4, 1]"
 
 runs/small_audio_encoder/without_4.pt: | $(STAMP)
-	$(BIN)/zscap run 97
-	$(BIN)/zscap run 98 -p held_out 4
+	$(BIN)/zscap run 98
 
 runs/second_language_model/config.json: | $(STAMP)
 	$(BIN)/zscap run 90 -p seed 1 -p audio_share 0.5 -p layers 3 -p vocabulary 4096 \

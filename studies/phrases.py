@@ -12,7 +12,6 @@ PHRASES, SOUNDS = (
 )
 CLASS_PHRASES = {name: "|".join(phrases) for name, phrases in PHRASES["classes"].items()}  # the ten classes of ESC-10
 KINDS = PHRASES["classes"] | SOUNDS["esc50"] | SOUNDS["kitchen20"] | SOUNDS["things"]
-KIND_PHRASES = {name: "|".join(phrases) for name, phrases in KINDS.items()}
 JOINTS = ("{} and {}", "{} while {}", "{} as {}", "{} with {} in the background", "{}, and {}", "{} followed by {}")
 
 
@@ -20,7 +19,7 @@ def class_captions(pairs: int, seed: int = 0, classes: dict[str, str] = CLASS_PH
     """Make captions of classes of sounds: every phrase of one class, then `pairs` random captions of two.
 
     Args:
-        classes: phrases by name, with | between them: `CLASS_PHRASES`, or `KIND_PHRASES` of all that zscap knows.
+        classes: phrases by name, with | between them.
 
     Returns:
         DataFrame with `text` (lower case, full stop, none twice), `first` and `second` (class names; equal for

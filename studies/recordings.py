@@ -50,7 +50,7 @@ def everyday(folder: str | Path, held_out: str = "") -> pd.DataFrame:
 
     Returns:
         DataFrame with `path`, `collection` (esc10, esc50, kitchen20 or things), `kind` (of
-        `studies.phrases.KIND_PHRASES`, None where it is none of them) and `test`.
+        `studies.phrases.KINDS`, None where it is none of them) and `test`.
     """
     import numpy as np
     import pandas as pd
@@ -132,16 +132,16 @@ def hold_out(matcher: EmbeddedMatcher, folder: str | Path, fold: int) -> None:
 
 
 def hold_out_small(matcher: SmallMatcher, folder: str | Path, fold: str) -> None:
-    """Give `matcher` the audio encoder of the preset `small` that did not learn from the test of `everyday`.
+    """Give `matcher` the further outputs of the preset `small` that did not learn from the test of `everyday`.
 
     Args:
-        folder: where notebook 98 left its encoders.
+        folder: where notebook 98 left them.
 
     Raises:
         MissingWeights: it isn't there.
     """
     saved = _without(folder, fold, "98_small_audio_encoder", f"-r held_out {fold}")
-    matcher.encoder.load_state_dict(saved["weights"])
+    matcher.ear.further.load_state_dict(saved["weights"])
 
 
 def _without(folder: str | Path, fold: int | str, notebook: str, parameters: str) -> dict:

@@ -134,12 +134,16 @@ def small() -> Iterator[str]:
     for way, lines in table.groupby(level="decoding"):
         kinds = {kind: line for (_, kind), line in lines.iterrows()}
         shares = [(name, "hit") for name in ("esc10", "esc50", "kitchen20")] + [("all", "audible")]
-        cells = [of(kinds[name], measure) if name in kinds else "" for name, measure in shares]
-        yield row(way, *cells, f"{kinds['all']['log_likelihood']:.1f}")
-    speed = read("small_speed").set_index(["decoding", "threads", "batch"])["seconds"]
-    for way in ("matcher and classifier", "language model alone"):
-        for threads in (1, 2):
-            yield f"{speed[way, threads, 1]:.2f} s and {speed[way, threads, 16]:.2f} s"
+        yield row(way, *(of(kinds[name], measure) if name in kinds else "" for name, measure in shares))
+    titles = read("small_titled").set_index("decoding")
+    people = read("small_captioned").set_index(["decoding", "collection"])
+    for way in people.index.unique("decoding"):
+        numbers = [f"{people.loc[(way, 'audiocaps'), measure]:.3f}" for measure in ("meteor", "cider_d")]
+        cells = [*numbers, of(people.loc[(way, "audiocaps")], "minilm")]
+        named = [of(titles.loc[way], measure) for measure in ("minilm", "among_five")] if way in titles.index else ["", ""]
+        yield row(way, *cells, *named)
+    for line in read("small_speed").itertuples():
+        yield f"{line.seconds:.2f} s"
     for line in read("small_classifier").query("classifier == 'small' and metric == 'auc'").itertuples():
         yield f"{line.value:.3f} on"
         yield f"{line.n:,}"

@@ -174,7 +174,8 @@ def test_assets_are_the_published_ones_and_small():
         assert hashlib.sha256((PACKAGE / file).read_bytes()).hexdigest() == sha256
         assert file.suffix != ".safetensors" or sha256 in (PACKAGE / "assets" / "CARD.md").read_text()
     shipped = {file.relative_to(PACKAGE) for file in (PACKAGE / "assets").rglob("*") if file.is_file()}
-    assert shipped - listed.keys() == {Path("assets", name) for name in ("CARD.md", "keywords.txt", "words.txt")}
+    lists = {Path("assets", f"{name}.txt") for name in ("captions", "keywords", "words")}
+    assert shipped - listed.keys() == lists | {Path("assets", "CARD.md"), Path("assets", "captions.npy")}
     assert sum(file.stat().st_size for file in (PACKAGE / "assets").rglob("*") if file.is_file()) <= 42e6
 
 
