@@ -69,7 +69,7 @@ def participle(clause: str) -> str | None:
 
 
 def write(pairs: int = 6000, triples: int = 1500, seed: int = 0) -> list[str]:
-    """Captions as sentences, none twice: every clause with a finite verb by itself, then as many of two and of three sounds.
+    """Captions, none twice: each clause with a finite verb by itself, then as many of two and of three sounds.
 
     >>> captions = write(pairs=2, triples=1)
     >>> captions[0], captions[-3]
