@@ -79,7 +79,7 @@ class Store:
 
 
 def joined(captions: Sequence[str]) -> str:
-    """Captions of one sound each as one: "A dog barks." and "It rains." as "A dog barks and it rains."; equal ones once."""
+    """Captions of one sound each as one, equal ones once: "A dog barks and it rains.""""
     first, *others = dict.fromkeys(caption.strip().rstrip(".") for caption in captions)
     return " and ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
 
