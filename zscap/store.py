@@ -79,7 +79,7 @@ class Store:
 
 
 def joined(captions: Sequence[str]) -> str:
-    """Captions of one sound each as one, equal ones once: "A dog barks and it rains.""""
+    """Captions of one sound each as one, equal ones once: "A dog barks and it rains." is joined of two."""
     first, *others = dict.fromkeys(caption.strip().rstrip(".") for caption in captions)
     return " and ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
 
