@@ -21,7 +21,7 @@ def test_demo_prints_captions_and_writes_a_figure(monkeypatch, tmp_path, capsys)
 
 
 def test_recordings_that_are_not_there_are_asked_for(monkeypatch, tmp_path):
-    monkeypatch.setenv("ZSCAP_DATA", str(tmp_path))
+    monkeypatch.setenv("ZSCAP_CACHE", str(tmp_path))
     with pytest.raises(InvalidData, match=r"run `zscap fetch recordings`$"):
         animals()
     assert all((REPOSITORY / "data" / "soundscapes" / f"{name}.flac").is_file() for name in demo.MIXED)

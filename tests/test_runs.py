@@ -3,6 +3,7 @@
 import json
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -143,7 +144,9 @@ def test_no_language_model_judges_its_own_captions(tmp_path, monkeypatch):
     folders = {"judge": judge, "copied": copy, "another": other, "embedded-copy": ASSETS / "language_model"}
     (tmp_path / "presets.toml").write_text("".join(OWN.format(*each) for each in folders.items()))
     monkeypatch.setenv("ZSCAP_PRESETS", str(tmp_path / "presets.toml"))
-    monkeypatch.setattr("zscap.preset.load.about", lambda name: about("judge" if name == "small" else name))
+    usual = about("small")
+    other_small = replace(usual, parts=usual.parts | {"language_model": about("judge").parts["language_model"]})
+    monkeypatch.setattr("zscap.preset.load.about", lambda name: other_small if name == "small" else about(name))
     said = {}
     for name in folders:
         for _ in range(2):  # gone on with, no captioner is loaded

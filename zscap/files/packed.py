@@ -128,6 +128,8 @@ def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) 
         if kinds := {weight.dtype for weight in weights.values()} - {torch.float16, torch.float32, torch.int8}:
             raise ValueError(f"it has weights of {kinds}; must be float16, float32 or int8")
         scales = {name: weights.pop(name + SCALE) for name in [*weights] if name + SCALE in weights}
+        if bare := [name for name, weight in weights.items() if weight.dtype is torch.int8 and name not in scales]:
+            raise ValueError(f"{bare[0]} has whole numbers without a scale")
         weights = {name: weight.float() for name, weight in weights.items()}
         for name, scale in scales.items():
             weights[name] *= scale.view(-1, *[1] * (weights[name].ndim - 1))
