@@ -108,7 +108,13 @@ def _heard(ear: Yamnet, path: str) -> Heard | None:
 
 
 def learn(
-    recordings: Sequence[Heard], kinds: Sequence[int], *, steps: int, learning_rate: float, decay: float
+    recordings: Sequence[Heard],
+    kinds: Sequence[int],
+    standard: Sequence[Heard],
+    *,
+    steps: int,
+    learning_rate: float,
+    decay: float,
 ) -> tuple[nn.Linear, list[float]]:
     """Further outputs: a linear layer on windows' embeddings whose softmax says the kind of a recording.
 
@@ -118,6 +124,7 @@ def learn(
     Args:
         recordings: to learn from.
         kinds: of each, by its place among KINDS.
+        standard: recordings by whose loud windows embeddings are standardised.
         decay: weight of the sum of squares of the layer on standardised embeddings, which is folded into the layer.
 
     Returns:
@@ -125,19 +132,20 @@ def learn(
     """
     often = np.bincount(kinds, minlength=len(KINDS))
     rows, targets, weights = [], [], []
-    for (embeddings, loudness), kind in zip(recordings, kinds, strict=True):
-        rows.append(embeddings[loudness >= LOUD * loudness.max()])
+    for recording, kind in zip(recordings, kinds, strict=True):
+        rows.append(_loud(recording))
         targets += [kind] * len(rows[-1])
         weights += [1 / len(rows[-1]) / np.sqrt(often[kind])] * len(rows[-1])
     rows, targets, weights = torch.cat(rows), torch.tensor(targets), torch.tensor(weights, dtype=torch.float32)
-    mean, deviation, weights = rows.mean(0), rows.std(0) + 0.05, weights / weights.sum()
+    usual = torch.cat([_loud(recording) for recording in standard])
+    mean, deviation, weights = usual.mean(0), usual.std(0, correction=0) + 0.05, weights / weights.sum()
     rows = (rows - mean) / deviation
     layer, losses = nn.Linear(rows.shape[1], len(KINDS)), []
     for parameter in layer.parameters():
         nn.init.zeros_(parameter)
     optimiser = torch.optim.Adam(layer.parameters())
     for step in tqdm(range(steps), desc="further outputs", disable=None):
-        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps)
+        optimiser.param_groups[0]["lr"] = learning_rate * (1 - step / steps) + 1e-5
         loss = (cross_entropy(layer(rows), targets, reduction="none") * weights).sum()
         loss = loss + decay * layer.weight.square().sum()
         optimiser.zero_grad()
@@ -148,6 +156,11 @@ def learn(
         layer.weight /= deviation
         layer.bias -= layer.weight @ mean
     return layer.requires_grad_(False), losses
+
+
+def _loud(recording: Heard) -> Tensor:
+    embeddings, loudness = recording
+    return embeddings[loudness >= LOUD * loudness.max()]
 
 
 def probability(outputs: Callable[[Tensor], Tensor], recording: Heard) -> Tensor:

@@ -140,8 +140,9 @@ def small() -> Iterator[str]:
     for way in people.index.unique("decoding"):
         numbers = [f"{people.loc[(way, 'audiocaps'), measure]:.3f}" for measure in ("meteor", "cider_d")]
         cells = [*numbers, of(people.loc[(way, "audiocaps")], "minilm")]
-        is_titled = way in titles.index
-        named = [of(titles.loc[way], measure) if is_titled else "" for measure in ("minilm", "among_five")]
+        named = (
+            [of(titles.loc[way], measure) for measure in ("minilm", "among_five")] if way in titles.index else ["", ""]
+        )
         yield row(way, *cells, *named)
     for line in read("small_speed").itertuples():
         yield f"{line.seconds:.2f} s"
