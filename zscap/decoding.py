@@ -342,7 +342,7 @@ class Captioner:
         encode = getattr(self.matcher, "encode_sounds", None)
         rows = self.matcher.encode_source([source]) if encode is None else encode(source)
         rows = finite(rows, "matcher", source_name(source)).to(self.language_model.device)
-        return rows[0], rows[1:] if len(rows) > 2 else rows[:1]
+        return rows[0], rows[1:] if len(rows) > 1 else rows
 
     def _scored(self, caption: Caption, embedding: Tensor | None) -> Caption:
         return replace(

@@ -157,11 +157,14 @@ class SmallMatcher:
 
     @torch.no_grad()
     def encode_sounds(self, source: Source) -> Tensor:
-        """Embed a recording, and each sound in it: shape = (1 + sounds, d), unit rows. Raises UnreadableSource.
+        """Embed a recording, and each sound in it if there are several: shape = (1 + sounds, d), or (1, d), unit rows.
 
         The first sound is the most probable name, with all whose meaning is alike; a vague one only where no other is
         as probable as TELLS. Another sound is of a name of AudioSet's that is not vague, at least as probable as JOINS,
         and not heard where the sounds before it are alone.
+
+        Raises:
+            UnreadableSource: no such file, or it holds no sound.
         """
         heard = self.probabilities(source)
         left = ~self.vague if (heard[~self.vague] >= TELLS).any() else torch.ones_like(self.vague)
@@ -174,7 +177,7 @@ class SmallMatcher:
             alike = self.alike[best] * (self.alike[best] >= ALIKE)
             rows.append(heard * alike)
             left &= (alike == 0) & (self.ear.together.weight[best] < TOGETHER) & self.is_own & ~self.vague
-        return normalize(torch.stack(rows) @ self.project, dim=-1)
+        return normalize(torch.stack(rows if len(rows) > 2 else rows[:1]) @ self.project, dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
