@@ -25,7 +25,7 @@ NETWORKS = {
     "embedded, steering": "embedded",
     "embedded, proximal": "embedded-proximal",
     "embedded in float64, steering": "embedded",
-    "small, proximal": "small",
+    "small, proximal": "small-reference",
 }
 WAYS = (
     ("alone", 1, False),
