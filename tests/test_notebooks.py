@@ -56,7 +56,7 @@ RUNS = {
         ["[path.stem for path in recordings] == ['rain-1', 'dog_bark-3']", "0.6 < auc <= 1", "len(seen) == 12"],
     ),
     "07_evaluation": (
-        {"preset": "small", "data": "FOLDER/three.csv"},
+        {"preset": "small-steering", "data": "FOLDER/three.csv"},
         ["guided['captioned'] == 3", "differences.loc['matching', 'difference'] > 0.1"],
     ),
     "10_preference_study": (
