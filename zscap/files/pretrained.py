@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 from collections.abc import Iterable, Iterator
@@ -41,7 +42,7 @@ def read_checkpoint(
     import transformers  # late, as are its classes: each takes seconds
     from transformers.utils import cached_file
 
-    is_folder = Path(path).is_dir() or Path(path).is_absolute()
+    is_folder = os.path.isdir(path) or os.path.isabs(path)  # which take names of any length
     fix = WHOLE if is_folder else f"give a folder with all of its files, or run `hf download {path}`"
     with reading(f"checkpoint of {model_class}", path, fix):
         folder = Path(cached_file(path, "config.json", revision=revision, local_files_only=True)).parent
