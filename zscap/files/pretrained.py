@@ -42,7 +42,7 @@ def read_checkpoint(
     import transformers  # late, as are its classes: each takes seconds
     from transformers.utils import cached_file
 
-    is_folder = os.path.isdir(path) or os.path.isabs(path)  # which take names of any length
+    is_folder = os.path.isdir(path) or os.path.isabs(path) or len(str(path)) > 96  # the hub has no longer names
     fix = WHOLE if is_folder else f"give a folder with all of its files, or run `hf download {path}`"
     with reading(f"checkpoint of {model_class}", path, fix):
         folder = Path(cached_file(path, "config.json", revision=revision, local_files_only=True)).parent
