@@ -1,7 +1,7 @@
 """A causal text tower: small enough to embed thousands of half-written sentences a second.
 
-Texts that begin alike are merged into trees, of which it reads each distinct beginning once. Notebooks 91 and 97 train
-the towers of the presets `embedded` and `small`.
+Texts that begin alike are merged into trees, of which it reads each distinct beginning once. Notebook 91 trains
+the tower of the preset `embedded`.
 """
 
 from __future__ import annotations
@@ -82,8 +82,7 @@ class TextTower(nn.Module):
     Because it is causal, texts that share a beginning can be run as one tree, each distinct prefix once.
 
     Args:
-        vocabulary, positions: number of token ids, and of tokens in the longest text. Without a vocabulary, `tokens`
-            is to be set to a table of another network's.
+        vocabulary, positions: number of token ids, and of tokens in the longest text.
         token_width: width of the token table, smaller than `width` because the table is most of the weights.
         width, layers, heads, hidden: of the transformer; `hidden` of its feed-forward part.
         dimensions: d, of the space shared with the audio encoder.
@@ -101,14 +100,13 @@ class TextTower(nn.Module):
         dimensions: int = 384,
     ):
         super().__init__()
-        self.tokens = nn.Embedding(vocabulary, token_width) if vocabulary else nn.Identity()
+        self.tokens = nn.Embedding(vocabulary, token_width)
         self.widen = nn.Linear(token_width, width, bias=False)
         self.positions = nn.Embedding(positions, width)
         self.blocks = nn.ModuleList(Block(width, heads, hidden) for _ in range(layers))
         self.norm = nn.LayerNorm(width)
         self.project = nn.Linear(2 * width, dimensions)
-        for table in self.tokens.parameters():
-            nn.init.normal_(table, std=0.1)
+        nn.init.normal_(self.tokens.weight, std=0.1)
         nn.init.normal_(self.positions.weight, std=0.02)
 
     def forward(self, tokens: Tensor, positions: Tensor, ancestors: Tensor, ends: Tensor) -> Tensor:
@@ -172,13 +170,11 @@ class TowerTexts:
     Args:
         tower: the network.
         tokenizer: whose ids the tower reads.
-        mean: Tensor, shape = (d,), of texts' embeddings, or None. Sentences are all alike to some towers; what is left
-            without their mean tells them apart.
     """
 
-    def __init__(self, tower: TextTower, tokenizer: PreTrainedTokenizerBase, mean: Tensor | None = None):
+    def __init__(self, tower: TextTower, tokenizer: PreTrainedTokenizerBase):
         self.tower = tower.eval().requires_grad_(False)
-        self.tokenizer, self.mean = tokenizer, mean
+        self.tokenizer = tokenizer
         tokenizer.backend_tokenizer.no_padding()  # which texts of different lengths do without
         self.context_length = min(MAX_TOKENS, tower.positions.num_embeddings)
         self._last: tuple[dict[str, int], Tensor] = {}, torch.empty(0, tower.project.out_features)
@@ -190,8 +186,6 @@ class TowerTexts:
         rows, embeddings = self._last  # read once: another thread may put its own there
         if not all(text in rows for text in texts):
             embeddings = self.embed(texts)
-            if self.mean is not None:
-                embeddings = normalize(embeddings - self.mean.to(embeddings), dim=-1)
             rows = {text: row for row, text in enumerate(texts)}
             self._last = rows, embeddings
         return embeddings[[rows[text] for text in texts]]
