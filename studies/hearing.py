@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 
 from zscap.errors import UnreadableSource
 from zscap.files.packed import SCALE
-from zscap.matchers.small import BEST, FLOOR, Yamnet, windowed
+from zscap.matchers.small import Yamnet, of_best_windows, windowed
 
 from .phrases import KINDS, sentence
 
@@ -166,8 +166,7 @@ def _loud(recording: Heard) -> Tensor:
 def probability(outputs: Callable[[Tensor], Tensor], recording: Heard) -> Tensor:
     """Of each name in a recording, as `SmallMatcher.probabilities` has it, by what gives those in its windows."""
     embeddings, loudness = recording
-    windows = outputs(embeddings[loudness >= FLOOR * loudness.max()])
-    return windows.topk(min(BEST, len(windows)), dim=0).values.mean(0)
+    return of_best_windows(outputs(embeddings), loudness)
 
 
 def together(ear: Yamnet, recordings: Sequence[Heard]) -> Tensor:

@@ -92,10 +92,10 @@ def heard(matcher: SmallMatcher, recording: Path, number: int = 6) -> pd.DataFra
     import numpy as np
     import pandas as pd
 
-    from zscap.matchers.small import PATCH_SAMPLES, RATE, STRIDE
+    from zscap.matchers.small import PATCH_SAMPLES, RATE, STRIDE, of_best_windows
 
-    probabilities, _ = matcher.hear(recording)
-    best = matcher.probabilities(recording).topk(number).indices
+    probabilities, loudness = matcher.hear(recording)
+    best = of_best_windows(probabilities, loudness).topk(number).indices
     middles = (np.arange(len(probabilities)) * STRIDE + PATCH_SAMPLES / 2) / RATE
     return pd.DataFrame(probabilities[:, best], pd.Index(middles, name="second"), [matcher.ear.names[i] for i in best])
 

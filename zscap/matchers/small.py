@@ -147,9 +147,7 @@ class SmallMatcher:
 
     def probabilities(self, source: Source) -> Tensor:
         """Of each name in a recording, shape = (names,): the mean of the windows where it is most probable."""
-        heard, loudness = self.hear(source)
-        heard = heard[loudness >= FLOOR * loudness.max()]
-        return heard.topk(min(BEST, len(heard)), dim=0).values.mean(0)
+        return of_best_windows(*self.hear(source))
 
     def encode_source(self, sources: Sequence[Source]) -> Tensor:
         """Embed recordings, each by itself: shape = (n, d), unit rows. Raises UnreadableSource."""
@@ -184,6 +182,12 @@ class SmallMatcher:
         """Embed texts: shape = (n, d), unit rows."""
         embeddings = self.texts.encode_text(texts)
         return normalize(embeddings - self.ear.mean.weight.to(embeddings), dim=-1)
+
+
+def of_best_windows(heard: Tensor, loudness: Tensor) -> Tensor:
+    """Of what is heard in windows, (windows, names), each name's mean over those that are not quiet and have most."""
+    heard = heard[loudness >= FLOOR * loudness.max()]
+    return heard.topk(min(BEST, len(heard)), dim=0).values.mean(0)
 
 
 def windowed(source: Source) -> Iterator[Tensor]:
