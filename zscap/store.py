@@ -58,24 +58,26 @@ class Store:
     def __init__(self, name: str, matcher: Matcher):
         self.texts = read_store(name)
         self.embeddings = _embedded(self.texts, matcher)
-        self.single = [index for index, text in enumerate(self.texts) if not JOINED.search(text)]
+        single = [index for index, text in enumerate(self.texts) if not JOINED.search(text)]
+        self._single = [self.texts[index] for index in single], self.embeddings[single]
 
     def nearest(self, sounds: Tensor, number: int) -> Nearest:
         """The captions near the sounds of a source, (sounds, d); those of several are joined into one."""
-        if len(sounds) == 1 or not self.single:
-            texts, near = self._central(range(len(self.texts)), sounds[0], number)
+        if len(sounds) == 1 or not self._single[0]:
+            texts, near = _central(self.texts, self.embeddings, sounds[0], number)
             return Nearest(texts, [near])
-        each = [self._central(self.single, sound, max(1, number // len(sounds))) for sound in sounds]
+        each = [_central(*self._single, sound, max(1, number // len(sounds))) for sound in sounds]
         texts = [joined(parts) for parts in zip(*(texts for texts, _ in each), strict=True)]
         return Nearest(list(dict.fromkeys(texts)), [near for _, near in each])
 
-    def _central(self, rows: Sequence[int], source: Tensor, number: int) -> tuple[list[str], Tensor]:
-        """Of some captions the `number` of highest cosine with a source, those first that agree most with the rest."""
-        embeddings = self.embeddings[rows].to(source)
-        near = (embeddings * source).sum(-1).topk(min(number, len(rows))).indices
-        agreement = (embeddings[near] @ embeddings[near].T).mean(-1)
-        near = near[agreement.argsort(descending=True, stable=True)]
-        return [self.texts[rows[index]] for index in near.tolist()], embeddings[near]
+
+def _central(texts: Sequence[str], embeddings: Tensor, source: Tensor, number: int) -> tuple[list[str], Tensor]:
+    """Of captions the `number` of highest cosine with a source, (d,), those first that agree most with the rest."""
+    embeddings = embeddings.to(source)
+    near = (embeddings * source).sum(-1).topk(min(number, len(texts))).indices
+    agreement = (embeddings[near] @ embeddings[near].T).mean(-1)
+    near = near[agreement.argsort(descending=True, stable=True)]
+    return [texts[index] for index in near.tolist()], embeddings[near]
 
 
 def joined(captions: Sequence[str]) -> str:
