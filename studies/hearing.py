@@ -70,14 +70,6 @@ def yamnet_weights(file: str | Path, ear: Yamnet) -> dict[str, Tensor]:
     return weights
 
 
-def load_exact(ear: Yamnet, weights: dict[str, Tensor]) -> None:
-    """Put what `yamnet_weights` returns into the ear, as float32."""
-    for name, value in weights.items():
-        if not name.endswith(SCALE):
-            scale = weights.get(name + SCALE, torch.ones(1))
-            ear.get_parameter(name).data = value.float() * scale.view(-1, *[1] * (value.ndim - 1))
-
-
 @torch.no_grad()
 def heard(ear: Yamnet, paths: Sequence[Path], folder: str | Path) -> list[Heard | None]:
     """What YAMNet makes of the windows of each recording, None of one that can't be read.

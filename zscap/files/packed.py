@@ -127,14 +127,24 @@ def read_packed(path: str | Path, build: Callable[..., nn.Module], recipe: str) 
         check_finite(weights)
         if kinds := {weight.dtype for weight in weights.values()} - {torch.float16, torch.float32, torch.int8}:
             raise ValueError(f"it has weights of {kinds}; must be float16, float32 or int8")
-        scales = {name: weights.pop(name + SCALE) for name in [*weights] if name + SCALE in weights}
-        if bare := [name for name, weight in weights.items() if weight.dtype is torch.int8 and name not in scales]:
-            raise ValueError(f"{bare[0]} has whole numbers without a scale")
-        weights = {name: weight.float() for name, weight in weights.items()}
-        for name, scale in scales.items():
-            weights[name] *= scale.view(-1, *[1] * (weights[name].ndim - 1))
-        network.load_state_dict(weights, assign=True)
+        network.load_state_dict(dequantised(weights), assign=True)
     return network, config
+
+
+def dequantised(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Weights in float32; those in whole numbers by their scales, which are taken out.
+
+    Raises:
+        ValueError: whole numbers without a scale.
+    """
+    scales = {name + SCALE for name in weights}
+    whole = {name: weight.float() for name, weight in weights.items() if name not in scales}
+    for name, weight in whole.items():
+        if name + SCALE in weights:
+            weight *= weights[name + SCALE].view(-1, *[1] * (weight.ndim - 1))
+        elif weights[name].dtype is torch.int8:
+            raise ValueError(f"{name} has whole numbers without a scale")
+    return whole
 
 
 def write_packed(path: str | Path, network: nn.Module, config: dict, exact: Mapping[str, Tensor] | None = None) -> None:
