@@ -82,8 +82,8 @@ RUNS = {
         ],
     ),
     "99_small_results": (
-        {"data_folder": "FOLDER", "results_folder": "FOLDER", "clips_per_class": 1, "captioned_clips": 1}
-        | {"slow_clips": 1, "timed_clips": 2, "timed_threads": [2], "threads": 1},
+        {"data_folder": "FOLDER", "results_folder": "FOLDER", "captioned_clips": 1}
+        | {"slow_clips": 1, "timed_clips": 2, "timed_threads": [2]},
         [
             "len(clips) == 10 and 'rendered by the project' in heard and len(speed) == 4",
             "set(captions['decoding']) == {*baselines, *ways} and guided['hit'].mean() >= 0.4",
