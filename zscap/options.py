@@ -69,7 +69,7 @@ class DecodingOptions:
         (), "names to choose from; () takes AudioSet's if they are fetched, else zscap's own", "none empty", all
     )
     store: str = _option("", "captions to take examples from: written, audiocaps, clotho, or a file; '' is off")
-    num_nearest: int = _at_least(1, 10**4, 60, "captions of the store near the source, with which drafts are compared")
+    num_nearest: int = _at_least(1, 10**4, 40, "captions of the store near the source, with which drafts are compared")
     num_examples: int = _at_least(0, 1000, 6, "of these captions, the most central, put before the prompt")
     store_prompt: str = _option("Descriptions of one recording by several people:\n", "what stands before the examples")
     num_candidates: int = _at_least(1, 10**6, 512, "tokens whose texts are scored; at most the vocabulary")

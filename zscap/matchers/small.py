@@ -30,9 +30,10 @@ FLOOR = 0.1  # of the loudest window's root mean square: what is quieter carries
 BEST = 3  # windows: they decide what a recording holds
 RIDGE = 10.0
 ALIKE = 0.3  # cosine of names from which on they mean one sound
-TOGETHER = 0.15  # of a name where another one sounds alone: from then on it is no sound of its own
 TELLS, VAGUE = 0.2, 0.3  # where a name says more, from this probability on, a vague one counts so much
-SOUNDS, JOINS = 2, 0.5  # at most so many in a caption, each but the first at least so probable
+SUREST = 0.25  # so much more count the surest name and those alike
+SOUNDS, JOINS = 2, 0.7  # at most so many in a caption, each but the first at least so probable
+JOINS_SOONER = {"Speech": 0.2}  # it is heard in most recordings of the world
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 BEHIND = (0, 1, 0, 1)  # TensorFlow's padding for a stride of two: zeros behind, none in front
@@ -104,7 +105,9 @@ class SmallMatcher:
     def __init__(self, ear: Yamnet, texts: TextEncoder):
         self.ear, self.texts = ear.eval().requires_grad_(False), texts
         self.vague = torch.tensor([name in ear.vague for name in ear.names])
-        self.is_own = torch.arange(len(ear.names)) < ear.outputs.out_features
+        is_further = torch.arange(len(ear.names)) >= ear.outputs.out_features
+        self.joins = torch.tensor([JOINS_SOONER.get(name, JOINS) for name in ear.names])
+        self.joins[self.vague | is_further] = torch.inf
         # A recording's embedding is the one whose cosines with the names are the probabilities, by ridge regression:
         # names that mean the same share what is heard, instead of each adding it once more.
         self.alike = ear.lie.weight @ ear.lie.weight.T
@@ -158,8 +161,8 @@ class SmallMatcher:
         """Embed a recording, and each sound in it if there are several: shape = (1 + sounds, d), or (1, d), unit rows.
 
         The first sound is the most probable name, with all whose meaning is alike; a vague one only where no other is
-        as probable as TELLS. Another sound is of a name of AudioSet's that is not vague, at least as probable as JOINS,
-        and not heard where the sounds before it are alone.
+        as probable as TELLS. Another sound is of a name of AudioSet's that is not vague, and at least as probable as
+        JOINS even without what is heard of it where the sounds before it are alone.
 
         Raises:
             UnreadableSource: no such file, or it holds no sound.
@@ -167,15 +170,16 @@ class SmallMatcher:
         heard = self.probabilities(source)
         left = ~self.vague if (heard[~self.vague] >= TELLS).any() else torch.ones_like(self.vague)
         heard = heard.where(left, VAGUE * heard)
-        rows = [heard]
-        for _ in range(SOUNDS):
-            best = (heard * left).argmax()
-            if len(rows) > 1 and heard[best] < JOINS:
-                break
+        sounds, unexplained = [], heard * left
+        while len(sounds) < SOUNDS and unexplained.max() > 0:
+            best = unexplained.argmax()
             alike = self.alike[best] * (self.alike[best] >= ALIKE)
-            rows.append(heard * alike)
-            left &= (alike == 0) & (self.ear.together.weight[best] < TOGETHER) & self.is_own & ~self.vague
-        return normalize(torch.stack(rows if len(rows) > 2 else rows[:1]) @ self.project, dim=-1)
+            sounds.append(heard * alike)
+            left &= alike == 0
+            unexplained = left * (unexplained - self.ear.together.weight[best] * heard[best])
+            unexplained *= unexplained >= self.joins
+        rows = [heard + SUREST * sounds[0], *(sounds if len(sounds) > 1 else ())]
+        return normalize(torch.stack(rows) @ self.project, dim=-1)
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
