@@ -20,6 +20,7 @@ from studies.provenance import record
 from zscap.evaluation import evaluate
 from zscap.folders import data_folder
 from zscap.preset.load import about
+from zscap.store import Store
 
 ROOT = Path(__file__).parent.parent
 RESULTS, KEPT = ROOT / "data" / "results" / "small_prompts.csv", ROOT / "runs" / "prompts"
@@ -40,7 +41,10 @@ WAYS = {
     ("SmolLM2", "captions", "proximal"): ("small-reference", {}),
     ("SmolLM2", "captions", "MAGIC"): ("small-keywords", CAPTIONS | {"max_new_tokens": 24}),
     (OWN, "fixed", "proximal"): ("embedded-proximal", {}),
-    (OWN, "captions", "none"): ("small", {}),
+    (OWN, "captions", "none"): (
+        "small",
+        {"num_examples": 2, "store_prompt": "", "max_new_tokens": 14},
+    ),  # reads 64 tokens
     ("SmolLM2", "captions", "none, and the choice"): ("small", {}),
     ("SmolLM2", "AudioCaps' captions", "none, and the choice"): ("small", {"store": str(AUDIOCAPS)}),
 }
@@ -69,7 +73,7 @@ def caption(write: zscap.Captioner, choose: bool) -> Callable[[str], str]:
 
 def central(small: zscap.Captioner, of_one: bool) -> Callable[[str], str]:
     """What takes a caption of the store: the nearest one, or the most central of those near."""
-    store = small._store("written")
+    store = Store("written", small.matcher)
 
     def write(path: str) -> str:
         sounds = small.matcher.encode_sounds(path)

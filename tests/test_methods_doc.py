@@ -1,12 +1,14 @@
 """docs/METHODS.md says of every option what the code says, and its equations are what GitHub can show."""
 
 import ast
+import csv
 import dataclasses
 import re
 import tomllib
 from pathlib import Path
 
 import zscap
+from studies.prompts import WAYS
 from zscap.guidance.target import NEGLIGIBLE
 from zscap.scoring import REMEMBERED
 
@@ -69,3 +71,17 @@ def test_equations_are_what_github_shows():
         assert equation.count(r"\left") - equation.count(r"\leftarrow") == equation.count(r"\right"), equation
         # Markdown drops a backslash before a sign and takes an underscore behind one for emphasis.
         assert not re.search(r"\\[^A-Za-z ]|[^\w]_|\\operatorname", equation), equation
+
+
+def test_what_guidance_brings_is_what_was_measured():
+    measures = ("audiocaps_meteor", "audiocaps_cider_d", "audiocaps_minilm", "clotho_minilm")
+    rows = list(csv.DictReader((ROOT / "data" / "results" / "small_prompts.csv").open()))
+    for row in rows:
+        cells = [
+            row["language_model"],
+            row["prompt"],
+            row["guidance"],
+            *(f"{float(row[name]):.3f}" for name in measures),
+        ]
+        assert f"| {' | '.join(cells)} | {float(row['seconds']):.1f} |" in TEXT
+    assert {(row["language_model"], row["prompt"], row["guidance"]) for row in rows} > set(WAYS)
