@@ -93,7 +93,7 @@ def heard(ear: Yamnet, paths: Sequence[Path], folder: str | Path) -> list[Heard 
 
 def _heard(ear: Yamnet, path: str) -> Heard | None:
     try:
-        parts = [(ear.embed(windows).half(), windows.std(-1)) for windows in windowed(path)]
+        parts = [(ear.embed(windows).half(), windows.std(-1)) for windows, _ in windowed(path)]
     except UnreadableSource:  # shorter than a tenth of a second
         return None
     return torch.cat([one for one, _ in parts]), torch.cat([other for _, other in parts])

@@ -89,14 +89,13 @@ def animals() -> list[Path]:
 
 def heard(matcher: SmallMatcher, recording: Path, number: int = 6) -> pd.DataFrame:
     """Probabilities of a recording's most probable names: a column for each, a row for each window, by its middle."""
-    import numpy as np
     import pandas as pd
 
-    from zscap.matchers.small import PATCH_SAMPLES, RATE, STRIDE, of_best_windows
+    from zscap.matchers.small import PATCH_SAMPLES, RATE, of_best_windows
 
-    probabilities, loudness = matcher.hear(recording)
+    probabilities, loudness, starts = matcher.hear(recording)
     best = of_best_windows(probabilities, loudness).topk(number).indices
-    middles = (np.arange(len(probabilities)) * STRIDE + PATCH_SAMPLES / 2) / RATE
+    middles = (starts.numpy() + PATCH_SAMPLES / 2) / RATE
     return pd.DataFrame(probabilities[:, best], pd.Index(middles, name="second"), [matcher.ear.names[i] for i in best])
 
 

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .errors import ZscapError
 from .options import DecodingOptions
+from .roles import Event
 from .scoring import Iteration
 
 if TYPE_CHECKING:
@@ -29,6 +30,8 @@ class Caption:
         matching: cosine of text and source.
         classifier: probability of the wanted property.
         log_likelihood: mean per token under the unguided language model.
+        confidence: the probability that the source's main sound is what it is taken for.
+        events: which sounds are heard from when to when; empty if the matcher doesn't tell.
         error: why there is no text.
 
     Examples:
@@ -46,6 +49,8 @@ class Caption:
     matching: float | None = None
     classifier: float | None = None
     log_likelihood: float | None = None
+    confidence: float | None = None
+    events: tuple[Event, ...] = ()
     error: ZscapError | None = None
 
 

@@ -20,7 +20,7 @@ from .guidance.words import Guidance, WholeWords, default_words, with_whole_word
 from .keywords import Keywords, default_keywords, prompt_with
 from .language_model import LanguageModel, State
 from .options import DecodingOptions, SteeringOptions
-from .roles import Classifier, Matcher, Source, source_name
+from .roles import Classifier, Event, Heard, Matcher, Source, source_name
 from .scoring import NO_NUMBERS, CandidateScorer, Proposal, Scorer, finite
 from .search import BeamSearch, Hypothesis, Task
 from .store import Store, prompt_after
@@ -146,8 +146,20 @@ class Captioner:
             >>> [round(caption.matching, 1) for caption in scored]
             [0.7, 0.1]
         """
-        embedding, _ = self._encode(source)
-        return [self._scored(Caption(source_name(source), text=text), embedding) for text in texts]
+        heard = self._hear(source)
+        return [self._scored(Caption(source_name(source), text=text), heard) for text in texts]
+
+    def listen(self, source: Source) -> tuple[Event, ...]:
+        """Which sounds a source holds, and from when to when, without a caption; a recording may be of any length.
+
+        Raises:
+            InvalidOption: the matcher doesn't tell sounds apart.
+            UnreadableSource: no such file, or it holds no sound.
+        """
+        if not hasattr(self.matcher, "listen"):
+            name = type(self.matcher).__name__
+            raise InvalidOption(f"matcher {name}: doesn't tell sounds apart; load a preset that does, such as small")
+        return self.matcher.listen(source).events
 
     def _captions(
         self, sources: Iterable[Source], options: DecodingOptions, watch: list[Step] | None = None
@@ -174,7 +186,7 @@ class Captioner:
         if task.nearest is None or task.error is not None:
             return sorted(drafts, key=partial(rank, options=options), reverse=True)
         central = task.nearest.texts[0]
-        drafts = [self._scored(Caption(task.source, task.prompt, central, central), task.embedding), *drafts]
+        drafts = [self._scored(Caption(task.source, task.prompt, central, central), task.heard), *drafts]
         texts = self.scorer.embeddings([draft.text for draft in drafts]).to(task.embedding)
         agreement = torch.stack([(texts @ near.T).mean(-1) for near in task.nearest.sounds]).amin(0)
         audible = [options.classifier_scale * (draft.classifier or 0.0) for draft in drafts]
@@ -227,16 +239,17 @@ class Captioner:
             yield replace(task, generator=torch.Generator().manual_seed(options.seed * 1_000_003 + draft))
 
     def _task(self, index: int, source: Source, options: DecodingOptions) -> Task:
-        embedding, sounds = self._encode(source)
-        prompt, nearest = options.prompt, None
+        heard, prompt, nearest = self._hear(source), options.prompt, None
         if options.num_keywords:
-            prompt = prompt_with(self._keywords(options.keywords).best(embedding, options.num_keywords), options)
+            names = self._keywords(options.keywords).best(heard.embeddings[0], options.num_keywords)
+            prompt = prompt_with(names, options)
         if options.store:
+            sounds = heard.embeddings[1:] if len(heard.embeddings) > 1 else heard.embeddings
             nearest = self._store(options.store).nearest(sounds, options.num_nearest)
             prompt = prompt_after(nearest.texts[: options.num_examples], prompt, options)
         state = self.language_model.begin(prompt, source)
         limit = self._max_new_tokens(state.tokens.shape[1], options)
-        return Task(index, source_name(source), prompt, state, limit, embedding, nearest)
+        return Task(index, source_name(source), prompt, state, limit, heard, nearest)
 
     @torch.no_grad()
     def _decode(
@@ -329,24 +342,23 @@ class Captioner:
         text = task.prompt + continuation if options.prompt_in_text else continuation.strip()
         likelihood = chosen.unguided / len(chosen.tokens)
         caption = Caption(task.source, task.prompt, text, continuation, chosen.tokens, log_likelihood=likelihood)
-        return self._scored(caption, task.embedding)
+        return self._scored(caption, task.heard)
 
     @torch.no_grad()
-    def _encode(self, source: Source) -> tuple[Tensor | None, Tensor | None]:
-        """The embeddings of a source, (d,), and of the sounds in it, (sounds, d); None without a matcher.
-
-        A matcher that does not tell sounds apart gives the source for its only sound.
-        """
+    def _hear(self, source: Source) -> Heard | None:
+        """What the matcher hears in a source; None without one."""
         if self.matcher is None:
-            return None, None
-        encode = getattr(self.matcher, "encode_sounds", None)
-        rows = self.matcher.encode_source([source]) if encode is None else encode(source)
-        rows = finite(rows, "matcher", source_name(source)).to(self.language_model.device)
-        return rows[0], rows[1:] if len(rows) > 1 else rows
+            return None
+        listens = hasattr(self.matcher, "listen")
+        heard = self.matcher.listen(source) if listens else Heard(self.matcher.encode_source([source]))
+        embeddings = finite(heard.embeddings, "matcher", source_name(source)).to(self.language_model.device)
+        return heard._replace(embeddings=embeddings)
 
-    def _scored(self, caption: Caption, embedding: Tensor | None) -> Caption:
-        return replace(
-            caption,
-            matching=None if embedding is None else self.scorer.fit([caption.text], embedding).item(),
-            classifier=None if self.classifier is None else self.scorer.probabilities([caption.text]).item(),
+    def _scored(self, caption: Caption, heard: Heard | None) -> Caption:
+        caption = replace(
+            caption, classifier=None if self.classifier is None else self.scorer.probabilities([caption.text]).item()
         )
+        if heard is None:
+            return caption
+        matching = self.scorer.fit([caption.text], heard.embeddings[0]).item()
+        return replace(caption, matching=matching, confidence=heard.confidence, events=heard.events)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,35 @@ class Matcher(SourceEncoder, TextEncoder, Protocol):
     """Embeds sources and texts into one space, so that their cosine says how well they fit."""
 
 
+class Event(NamedTuple):
+    """A sound in a recording: its name, when it starts and ends, in seconds, and the probability that it is there."""
+
+    name: str
+    start: float
+    end: float
+    confidence: float
+
+
+class Heard(NamedTuple):
+    """What a matcher hears in a source.
+
+    Attributes:
+        embeddings: Tensor, shape = (1 + sounds, d), unit rows: of the source, then of each sound if it has several.
+        events: sorted by their start.
+        confidence: the probability that the source's main sound is what it is taken for; None where it isn't known.
+    """
+
+    embeddings: Tensor
+    events: tuple[Event, ...] = ()
+    confidence: float | None = None
+
+
+class Listener(Protocol):
+    """A matcher that tells sounds apart, and when they are heard. Raises UnreadableSource."""
+
+    def listen(self, source: Source) -> Heard: ...
+
+
 class Classifier(Protocol):
     """Gives the probability that each text has the wanted property: shape = (n,), values in [0, 1]."""
 
@@ -46,6 +75,8 @@ def source_name(source: Source) -> str:
     if are_frames(source):
         return f"video of {len(source)} frames"
     if isinstance(source, tuple) and len(source) == 2:
+        if hasattr(source, "name"):
+            return source.name
         try:
             rate = f"{float(source[1]):g}"
         except (TypeError, ValueError, OverflowError):

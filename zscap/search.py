@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .errors import ZscapError
 from .language_model import Cache, State
+from .roles import Heard
 from .store import Nearest
 
 
@@ -23,7 +24,7 @@ class Task:
         prompt: how the text begins, keywords included.
         state: one row; None where there is an error.
         max_new_tokens: of the caption.
-        embedding: Tensor, shape = (d,), the source's; None without a matcher.
+        heard: in the source; None without a matcher.
         nearest: captions of a store, where there is one.
         generator: of a draft whose tokens are drawn; None takes the most probable.
         error: why there will be no caption.
@@ -34,10 +35,15 @@ class Task:
     prompt: str = ""
     state: State | None = None
     max_new_tokens: int = 0
-    embedding: Tensor | None = None
+    heard: Heard | None = None
     nearest: Nearest | None = None
     generator: torch.Generator | None = None
     error: ZscapError | None = None
+
+    @property
+    def embedding(self) -> Tensor | None:
+        """The source's, shape = (d,)."""
+        return None if self.heard is None else self.heard.embeddings[0]
 
 
 @dataclass(frozen=True)

@@ -12,16 +12,23 @@ import logging
 import shutil
 import sys
 import textwrap
+from collections.abc import Iterable
 from contextlib import nullcontext
 from importlib import import_module
+from operator import length_hint
 from pathlib import Path
 from types import ModuleType
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ..errors import InvalidOption, ZscapError, one_line
 from ..options import DecodingOptions
+
+if TYPE_CHECKING:
+    from ..decoding import Captioner
+    from ..files.output import Output
+    from ..roles import Source
 
 log = logging.getLogger("zscap")
 app = typer.Typer(add_completion=False, no_args_is_help=True, help="Captions for sounds, without training a captioner.")
@@ -64,6 +71,8 @@ def caption(
     set: Changes = (),
     keywords: Annotated[Path | None, typer.Option(help="A file of names for keywords, one a line.")] = None,
     out: Annotated[Path | None, typer.Option(help="Append rows here, a table if it is a .csv, or JSON lines.")] = None,
+    windows: Annotated[float | None, typer.Option(min=1, help="A caption for every so many seconds.")] = None,
+    events: Annotated[bool, typer.Option("--events", help="Say which sounds are heard when; no captions.")] = False,
     device: Device = "cpu",
     scoring_dtype: ScoringDtype = None,
     batch_size: BatchSize = 16,
@@ -73,6 +82,8 @@ def caption(
 
     A run with --out that was cut off goes on when the command is repeated; what failed is tried again. The exit status
     is 1 if any recording failed; the others are captioned all the same.
+
+    With --windows or --events, --out may be WebVTT (.vtt), SubRip (.srt) or Audacity's labels (.txt) of one recording.
     """
     from ..preset.load import about, load
 
@@ -83,37 +94,38 @@ def caption(
         changes["keywords"] = read_keywords(keywords)
     options = about(preset).options.override(**changes)
 
-    from tqdm import tqdm
-
     from ..files.output import Output
     from ..sources import find_sources
+    from .timed import Stretches, check_times, listen, rows_beside
 
     found = find_sources(paths, about(preset).takes)
     sources, output, rows = found.sources, None, {}
-    if out is not None:
+    timed = check_times(out, sources, windows, events, report)
+    if out is not None and not events:
         settings = {"preset": preset, "options": {name: getattr(options, name) for name in changes}}
         settings["options"].pop("keywords", None)
         settings |= {"keywords": _keyword_list(options, keywords), "device": device, "scoring_dtype": scoring_dtype}
-        output = Output(out, settings, sources if keywords is None else [*sources, keywords])
+        if windows:
+            settings["windows"] = windows
+        read = sources if keywords is None else [*sources, keywords]
+        output = Output(rows_beside(out) if timed else out, settings, read)
         sources = output.remaining(sources)
     with output or nullcontext():
         if sources or report:  # loading takes seconds
             captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
         for line in (*found.notes, *found.errors):
             log.warning(line)
-        failed = len(found.errors)
-        with tqdm(total=len(sources), unit="clip", disable=None) as bar:  # None: no bar unless stderr is a terminal
-            for made in captioner.stream(sources) if sources else ():
-                bar.update()
-                rows[made.source] = vars(made) | {"error": made.error and str(made.error)}
-                if made.error is not None:
-                    failed += 1
-                    log.error(made.error)
-                if output is not None:
-                    output.write(made)
-                elif made.error is None:
-                    tqdm.write(one_line(made.source) + "\t" + one_line(made.text), file=sys.stdout)
-    if output is not None:
+        work = Stretches(sources, windows, output) if windows else sources
+        if not sources:
+            failed = 0
+        elif events:
+            failed = listen(captioner, sources, out)
+        else:
+            failed = _caption(captioner, work, output, rows)
+        if timed and windows and not failed:
+            work.write(out)
+    failed += len(found.errors)
+    if output is not None and not windows:
         captioned = len(sources) + len(found.errors) - failed
         there = len(found.sources) - len(sources)
         log.info("%d captioned, %d failed, %d already there: %s", captioned, failed, there, out)
@@ -124,6 +136,27 @@ def caption(
         log.info("a page of %d recordings: %s", len(found.sources), report)
     if failed:
         raise typer.Exit(1)
+
+
+def _caption(captioner: Captioner, sources: Iterable[Source], output: Output | None, rows: dict[str, dict]) -> int:
+    """Caption sources into a file or to stdout, and into rows by source. Returns how many failed."""
+    from tqdm import tqdm
+
+    failed = 0
+    with tqdm(total=length_hint(sources) or None, unit="clip", disable=None) as bar:  # no bar unless on a terminal
+        for made in captioner.stream(sources):
+            bar.update()
+            if made.error is not None and "#t=" in made.source:
+                made = dataclasses.replace(made, text="Silence.", error=None)
+            rows[made.source] = vars(made) | {"error": made.error and str(made.error)}
+            if made.error is not None:
+                failed += 1
+                log.error(made.error)
+            if output is not None:
+                output.write(made)
+            elif made.error is None:
+                tqdm.write(one_line(made.source) + "\t" + one_line(made.text), file=sys.stdout)
+    return failed
 
 
 def _changes(preset: str, texts: list[str]) -> dict:

@@ -19,7 +19,8 @@ from ..errors import UnwritableOutput, one_line
 if TYPE_CHECKING:
     from ..caption import Caption
 
-COLUMNS = ("source", "text", "continuation", "tokens", "matching", "classifier", "log_likelihood", "error")
+NUMBERS = "matching", "classifier", "log_likelihood", "confidence"
+COLUMNS = ("source", "text", "continuation", "tokens", *NUMBERS, "events", "error")
 TEXT = {"encoding": "utf-8", "errors": "surrogateescape", "newline": ""}  # names of files may be no UTF-8
 BEGINNING = '{"source": "'  # of a row in JSON
 
@@ -46,7 +47,7 @@ class Output(AbstractContextManager):
         if self.is_table:
             self.settings = {name: _cell(value) for name, value in settings.items()}
         self._columns = (*COLUMNS, *settings)
-        self._header = _row_of(self._columns) if self.is_table else ""
+        self._header = row_of(self._columns) if self.is_table else ""
         self._lines: dict[str, str] = {}  # by source, as they stand in the file
         self._failed: set[str] = set()
         self._can_grow = False  # else the next row comes with all that is kept, whole or not at all
@@ -86,6 +87,7 @@ class Output(AbstractContextManager):
         if made.error is None:
             row = {name: getattr(made, name) for name in COLUMNS if name != "error"}
             row = {name: round(value, 6) if isinstance(value, float) else value for name, value in row.items()}
+            row["events"] = [event._asdict() for event in made.events]
         key, line = one_line(made.source), self._line(row)
         if self._lines.get(key) == line:  # it failed as it did before
             self._failed.discard(key)
@@ -146,7 +148,7 @@ class Output(AbstractContextManager):
             key = one_line(row["source"])
             self._lines[key] = line + "\n"
             (self._failed.add if row.get("error") else self._failed.discard)(key)
-        begun = [self._begun(str(source)) for source in sources if self._lines]
+        begun = [begin for source in sources if self._lines for begin in self._begun(str(source))]
         if rest and not any(each.startswith(rest) or rest.startswith(each) for each in begun):
             self._refuse(len(lines) + 1)
         self._can_grow = bool(lines) and not rest
@@ -156,11 +158,13 @@ class Output(AbstractContextManager):
 
     def _line(self, row: dict) -> str:
         row = row | self.settings
-        return _row_of(map(row.get, self._columns)) if self.is_table else json.dumps(row) + "\n"
+        return row_of(map(row.get, self._columns)) if self.is_table else json.dumps(row) + "\n"
 
-    def _begun(self, source: str) -> str:
-        """The beginning of its row."""
-        return _row_of([source, ""])[:-1] if self.is_table else json.dumps({"source": source})[:-1] + ","
+    def _begun(self, source: str) -> tuple[str, str]:
+        """The beginning of its row, and of those of its stretches."""
+        if self.is_table:  # a stretch's name has a comma, so it stands in quotes
+            return row_of([source, ""])[:-1], row_of([f"{source}#t=,"])[: -len(',"\n')]
+        return json.dumps({"source": source})[:-1] + ",", json.dumps({"source": f"{source}#t="})[: -len('"}')]
 
     def _parsed(self, line: str) -> dict:
         """A row; empty if it is none."""
@@ -192,7 +196,8 @@ def write_whole(path: Path, text: str, option: str) -> None:
         raise UnwritableOutput(f"{path}: cannot be written ({error.strerror}); choose another {option}") from None
 
 
-def _row_of(cells: Iterable[object]) -> str:
+def row_of(cells: Iterable[object]) -> str:
+    """A line of a table."""
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(map(_cell, cells))
     return text.getvalue()

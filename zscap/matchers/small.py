@@ -6,8 +6,11 @@ it lie, each by its probability.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -16,7 +19,7 @@ from torch.nn.functional import normalize, pad, relu6
 from transformers.audio_utils import mel_filter_bank
 
 from ..files.packed import read_packed
-from ..roles import Source, TextEncoder
+from ..roles import Event, Heard, Source, TextEncoder
 from ..sources import stream_audio
 
 RATE = 16_000  # Hz
@@ -32,8 +35,14 @@ RIDGE = 10.0
 ALIKE = 0.3  # cosine of names from which on they mean one sound
 TELLS, VAGUE = 0.2, 0.3  # where a name says more, from this probability on, a vague one counts so much
 SUREST = 0.25  # so much more count the surest name and those alike
+EXPLAINED = 0.7  # of what is heard of a name where another one sounds alone
 SOUNDS, JOINS = 2, 0.7  # at most so many in a caption, each but the first at least so probable
-JOINS_SOONER = {"Speech": 0.2}  # it is heard in most recordings of the world
+SPEECH = 0.2  # from this probability on it joins, and is an event
+PRESENT, LASTS = 0.3, 0.1  # so probable is an event at its best, and while it lasts
+STRETCH = 20  # windows, ten seconds: they tell which events there are
+FAINT = 0.01  # of the loudest window's root mean square: a stretch that is nowhere louder holds no events
+EDGE = STRIDE // 2  # samples at either end of an event's windows that may be without it
+CONFIDENCE = 1.1, -1.6, 0.3  # of the log odds; added for a name of AudioSet's, for a further one
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 BEHIND = (0, 1, 0, 1)  # TensorFlow's padding for a stride of two: zeros behind, none in front
@@ -94,6 +103,20 @@ class Separable(nn.Module):
         return relu6(self.point(relu6(self.depth(maps))))
 
 
+class Windows(NamedTuple):
+    """What is heard in windows of 0.98 s every 0.48 s; the last one ends with the recording.
+
+    Attributes:
+        probabilities: of names, Tensor, shape = (windows, names).
+        loudness: standard deviation of the samples, Tensor, shape = (windows,).
+        starts: in samples at 16 kHz, Tensor, shape = (windows,).
+    """
+
+    probabilities: Tensor
+    loudness: Tensor
+    starts: Tensor
+
+
 class SmallMatcher:
     """Cosine between recordings and texts, from which what all texts share has been taken.
 
@@ -106,8 +129,9 @@ class SmallMatcher:
         self.ear, self.texts = ear.eval().requires_grad_(False), texts
         self.vague = torch.tensor([name in ear.vague for name in ear.names])
         is_further = torch.arange(len(ear.names)) >= ear.outputs.out_features
-        self.joins = torch.tensor([JOINS_SOONER.get(name, JOINS) for name in ear.names])
-        self.joins[self.vague | is_further] = torch.inf
+        speech = torch.tensor([name == "Speech" for name in ear.names])  # heard in most recordings of the world
+        self.joins = torch.where(speech, SPEECH, JOINS).masked_fill(self.vague | is_further, torch.inf)
+        self.present = torch.where(speech, SPEECH, PRESENT)
         # A recording's embedding is the one whose cosines with the names are the probabilities, by ridge regression:
         # names that mean the same share what is heard, instead of each adding it once more.
         self.alike = ear.lie.weight @ ear.lie.weight.T
@@ -132,54 +156,103 @@ class SmallMatcher:
         return cls(ear, texts)
 
     @torch.no_grad()
-    def hear(self, source: Source) -> tuple[Tensor, Tensor]:
+    def hear(self, source: Source) -> Windows:
         """What is heard in each window of a recording, of any length.
-
-        Returns:
-            probabilities, shape = (windows, names), and standard deviations of the samples, shape = (windows,), of
-            windows of 0.98 s every 0.48 s; the last one ends with the recording.
 
         Raises:
             UnreadableSource: no such file, or it holds no sound.
         """
-        heard, loudness = [], []
-        for windows in windowed(source):
-            heard.append(self.ear(self.ear.embed(windows)))
-            loudness.append(windows.std(-1))
-        return torch.cat(heard), torch.cat(loudness)
+        parts = [(self.ear(self.ear.embed(each)), each.std(-1), starts) for each, starts in windowed(source)]
+        return Windows(*map(torch.cat, zip(*parts, strict=True)))
 
     def probabilities(self, source: Source) -> Tensor:
         """Of each name in a recording, shape = (names,): the mean of the windows where it is most probable."""
-        return of_best_windows(*self.hear(source))
+        heard = self.hear(source)
+        return of_best_windows(heard.probabilities, heard.loudness)
 
     def encode_source(self, sources: Sequence[Source]) -> Tensor:
         """Embed recordings, each by itself: shape = (n, d), unit rows. Raises UnreadableSource."""
         return torch.stack([self.encode_sounds(source)[0] for source in sources])
 
-    @torch.no_grad()
     def encode_sounds(self, source: Source) -> Tensor:
-        """Embed a recording, and each sound in it if there are several: shape = (1 + sounds, d), or (1, d), unit rows.
+        """The embeddings of `listen`."""
+        return self.listen(source).embeddings
 
-        The first sound is the most probable name, with all whose meaning is alike; a vague one only where no other is
-        as probable as TELLS. Another sound is of a name of AudioSet's that is not vague, and at least as probable as
-        JOINS even without what is heard of it where the sounds before it are alone.
+    @torch.no_grad()
+    def listen(self, source: Source) -> Heard:
+        """Tell the sounds of a recording apart (docs/METHODS.md, 5 and 6).
+
+        Embeddings are those of the whole, and if there are several sounds, of each. The first is the most probable
+        name, with all whose meaning is alike; a vague one only where no other is as probable as TELLS. Another one is
+        of a name of AudioSet's that is not vague, as `JOINS` says.
 
         Raises:
             UnreadableSource: no such file, or it holds no sound.
         """
-        heard = self.probabilities(source)
-        left = ~self.vague if (heard[~self.vague] >= TELLS).any() else torch.ones_like(self.vague)
-        heard = heard.where(left, VAGUE * heard)
-        sounds, unexplained = [], heard * left
-        while len(sounds) < SOUNDS and unexplained.max() > 0:
-            best = unexplained.argmax()
-            alike = self.alike[best] * (self.alike[best] >= ALIKE)
-            sounds.append(heard * alike)
-            left &= alike == 0
-            unexplained = left * (unexplained - self.ear.together.weight[best] * heard[best])
-            unexplained *= unexplained >= self.joins
-        rows = [heard + SUREST * sounds[0], *(sounds if len(sounds) > 1 else ())]
-        return normalize(torch.stack(rows) @ self.project, dim=-1)
+        windows = self.hear(source)
+        heard = of_best_windows(windows.probabilities, windows.loudness)
+        heard = heard.where(self._telling(heard), VAGUE * heard)
+        sounds = self._sounds(heard[None], self.joins)[:SOUNDS]
+        rows = [heard * self.alike[index] * (self.alike[index] >= ALIKE) for index, _ in sounds]
+        rows = [heard + SUREST * rows[0], *(rows if len(rows) > 1 else ())]
+        embeddings = normalize(torch.stack(rows) @ self.project, dim=-1)
+        return Heard(embeddings, tuple(self._events(windows)), self._confidence(*sounds[0]))
+
+    def _telling(self, heard: Tensor) -> Tensor:
+        """Which names count, (names,), of names' probabilities: not vague ones where another name says more."""
+        return ~self.vague if (heard[~self.vague] >= TELLS).any() else torch.ones_like(self.vague)
+
+    def _sounds(self, heard: Tensor, joins: Tensor) -> list[tuple[int, float]]:
+        """Names of different sounds, the most probable first, with what others leave of their probabilities.
+
+        Args:
+            heard: probabilities of names in windows, (windows, names).
+            joins: so probable each but the first must be, (names,).
+        """
+        found, left, unexplained = [], self._telling(of_best(heard)), heard
+        probable = of_best(heard) * left
+        while probable.max() > 0:
+            best = int(probable.argmax())
+            found.append((best, float(probable[best])))
+            left = left & (self.alike[best] < ALIKE)
+            unexplained = unexplained - EXPLAINED * heard[:, best, None] * self.ear.together.weight[best]
+            probable = of_best(unexplained) * left
+            probable = probable * (probable >= joins)
+        return found
+
+    def _events(self, windows: Windows) -> list[Event]:
+        """Which names are heard when: of each stretch of STRETCH windows those that are likely, while they last."""
+        loudest, runs = windows.loudness.max(), {}
+        for part in torch.arange(len(windows.loudness)).split(STRETCH):
+            heard, loudness = windows.probabilities[part], windows.loudness[part]
+            loud = loudness >= FLOOR * loudness.max()
+            if loudness.max() < FAINT * loudest:
+                continue
+            for index, probability in self._sounds(heard[loud], self.present):
+                on = part[loud & (heard[:, index] >= LASTS)].tolist()
+                if probability >= self.present[index] and on:
+                    runs.setdefault(index, []).extend((window, self._confidence(index, probability)) for window in on)
+        events = [event for index, on in runs.items() for event in self._runs(index, on, windows.starts)]
+        return sorted(events, key=lambda event: (event.start, -event.confidence))
+
+    def _runs(self, index: int, on: list[tuple[int, float]], starts: Tensor) -> Iterator[Event]:
+        """Events of a name of the windows, in order, where it is heard, each with its confidence."""
+        name = self.ear.names[index]
+        if index >= self.ear.outputs.out_features:
+            name = name.replace("_", " ").replace("-", " ").capitalize()
+        for _, run in groupby(enumerate(on), key=lambda each: each[1][0] - each[0]):
+            run = [window for _, window in run]
+            first, last = (starts[window].item() for window in (run[0][0], run[-1][0]))
+            # What is heard in a window lies mostly in its middle.
+            start = first + (EDGE if run[0][0] else 0)
+            end = last + PATCH_SAMPLES - (EDGE if run[-1][0] < len(starts) - 1 else 0)
+            yield Event(name, round(start / RATE, 2), round(end / RATE, 2), round(max(sure for _, sure in run), 3))
+
+    def _confidence(self, index: int, probability: float) -> float:
+        """The probability that a name is right of what the ear thinks it is."""
+        slope, own, further = CONFIDENCE
+        odds = slope * math.log(max(probability, 1e-6) / max(1 - probability, 1e-6))
+        return 1 / (1 + math.exp(-odds - (own if index < self.ear.outputs.out_features else further)))
 
     @torch.no_grad()
     def encode_text(self, texts: Sequence[str]) -> Tensor:
@@ -190,22 +263,27 @@ class SmallMatcher:
 
 def of_best_windows(heard: Tensor, loudness: Tensor) -> Tensor:
     """Of what is heard in windows, (windows, names), each name's mean over those that are not quiet and have most."""
-    heard = heard[loudness >= FLOOR * loudness.max()]
+    return of_best(heard[loudness >= FLOOR * loudness.max()])
+
+
+def of_best(heard: Tensor) -> Tensor:
+    """Each name's mean over the windows, (windows, names), that have most of it."""
     return heard.topk(min(BEST, len(heard)), dim=0).values.mean(0)
 
 
-def windowed(source: Source) -> Iterator[Tensor]:
-    """Windows of a recording, (n, PATCH_SAMPLES), a few at a time, the quiet raised."""
+def windowed(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
+    """Windows of a recording, (n, PATCH_SAMPLES), and where they start, (n,), a few at a time, the quiet raised."""
     loudest = max(_loudest(block) for block in stream_audio(source, RATE))
     gain = max(1.0, QUIET / max(loudest, 1e-6))
-    samples = torch.empty(0)
+    samples, start = torch.empty(0), 0
     for block in stream_audio(source, RATE):
         samples = torch.cat([samples, gain * torch.from_numpy(block)])
         if number := max(0, len(samples) - PATCH_SAMPLES) // STRIDE:  # what is left makes the last window
-            yield samples.unfold(0, PATCH_SAMPLES, STRIDE)[:number]
-            samples = samples[number * STRIDE :]
+            yield samples.unfold(0, PATCH_SAMPLES, STRIDE)[:number], start + STRIDE * torch.arange(number)
+            samples, start = samples[number * STRIDE :], start + number * STRIDE
     samples = pad(samples, (0, max(0, PATCH_SAMPLES - len(samples))))
-    yield samples.unfold(0, PATCH_SAMPLES, max(1, len(samples) - PATCH_SAMPLES))
+    windows = samples.unfold(0, PATCH_SAMPLES, max(1, len(samples) - PATCH_SAMPLES))
+    yield windows, start + (len(samples) - PATCH_SAMPLES) * torch.arange(len(windows))
 
 
 def _loudest(block: np.ndarray) -> float:

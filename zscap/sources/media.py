@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import av
@@ -71,3 +71,10 @@ def open_media(path: str | Path, start: int = 0, end: int = 0) -> av.container.I
     part = f"subfile,,start,{start},end,{end},,:" if start or end else ""
     # file: - a name may hold a colon; the tags of old files may be in any encoding, and are not read.
     return av.open(f"{part}file:{path}", options=options, metadata_errors="ignore")
+
+
+def seconds_of(path: str | Path) -> float:
+    """How long a media file says that it is; 0 where it doesn't say."""
+    with suppress(OSError, ValueError, UnreadableSource, av.error.FFmpegError), open_media(path) as container:
+        return (container.duration or 0) / av.time_base
+    return 0.0

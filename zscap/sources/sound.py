@@ -25,6 +25,7 @@ MIN_SECONDS = 0.1
 MIN_RATE = 1000  # Hz; what is small at 1 Hz would be hours at 16 kHz, and fill the memory
 MAX_PEAK = 2.0**31  # what 32-bit integers reach; the spectra of far more overflow
 SILENCE = 1e-4  # half of the range, of full scale 1, -80 dB: below the dither of a 14-bit recorder
+FAINT = 0.01  # -40 dB
 CANCELLED = 0.01  # of the loudest channel's level: what coding leaves of channels that cancel each other
 SECONDS, VALUES = 10, 2**20  # at most so many at a time; values of all channels
 PIECE = 2**11  # samples; frames of files are about as long
@@ -76,6 +77,35 @@ def stream_audio(source: Source, rate: int, channel: int | None = None) -> Itera
             for block, _ in blocks:  # soxr holds some samples back, of a short one all
                 yield from filter(len, [resampler.resample_chunk(_mixed(block, channel))])
             yield from filter(len, [resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
+
+
+class Stretch(tuple):
+    """`(samples, rate)` of a part of a recording, called by a media fragment, "talk.wav#t=10,20" (W3C, 2012)."""
+
+    def __new__(cls, samples: np.ndarray, rate: int, of: str, start: float):
+        self = super().__new__(cls, (samples, rate))
+        self.name = f"{of}#t={start:g},{start + len(samples) / rate:g}"
+        return self
+
+
+def stretches(source: Source, seconds: float, rate: int = 32_000) -> Iterator[Stretch]:
+    """A recording of any length in stretches of so many seconds, as `stream_audio` reads it; the last may be shorter.
+
+    What would be left as less than `MIN_SECONDS` goes with the last one. A stretch that nowhere reaches `FAINT` of the
+    recording's range is silence, so that its noise is not taken for a sound. Raises UnreadableSource as `stream_audio`.
+    """
+    name, length, held, start = source_name(source), round(seconds * rate), np.empty(0, np.float32), 0
+    faint = FAINT * max(np.ptp(block) for block in stream_audio(source, rate))
+
+    def cut(samples: np.ndarray) -> Stretch:
+        return Stretch(samples * (np.ptp(samples) >= faint), rate, name, start / rate)
+
+    for block in stream_audio(source, rate):
+        held = np.concatenate([held, block])
+        while len(held) >= length + MIN_SECONDS * rate:
+            yield cut(held[:length])
+            held, start = held[length:], start + length
+    yield cut(held)
 
 
 def _measured(source: Source, track: int, channel: int | None, name: str) -> tuple[float, float, np.ndarray]:
