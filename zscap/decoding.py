@@ -25,6 +25,8 @@ from .scoring import NO_NUMBERS, CandidateScorer, Proposal, Scorer, finite
 from .search import BeamSearch, Hypothesis, Task
 from .store import Store, prompt_after
 
+UNCLEAR = "An unclear sound."
+
 
 class Captioner:
     """Captions sources with frozen networks; nothing is loaded or trained here.
@@ -180,9 +182,14 @@ class Captioner:
     def _best_first(self, drafts: list[Caption], task: Task, options: DecodingOptions) -> list[Caption]:
         """The drafts of a task's source, with a store also its most central caption, the best first.
 
+        An unclear sound is called one.
+
         With a store that is minimum Bayes risk: the best draft agrees most with the captions near each of the sounds,
         by its mean cosine with those of the sound that it agrees with least.
         """
+        confidence = None if task.heard is None else task.heard.confidence
+        if confidence is not None and confidence < options.unclear_below:
+            return [self._scored(Caption(task.source, task.prompt, UNCLEAR, UNCLEAR), task.heard), *drafts]
         if task.nearest is None or task.error is not None:
             return sorted(drafts, key=partial(rank, options=options), reverse=True)
         central = task.nearest.texts[0]

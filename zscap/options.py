@@ -72,6 +72,7 @@ class DecodingOptions:
     num_nearest: int = _at_least(1, 10**4, 40, "captions of the store near the source, with which drafts are compared")
     num_examples: int = _at_least(0, 1000, 6, "of these captions, the most central, put before the prompt")
     store_prompt: str = _option("Descriptions of one recording by several people:\n", "what stands before the examples")
+    unclear_below: float = _share(0.0, "a source whose main sound is less probable is an unclear sound; 0 is off")
     num_candidates: int = _at_least(1, 10**6, 512, "tokens whose texts are scored; at most the vocabulary")
     num_completed: int = _at_least(
         0, 1000, 0, "of the most promising tokens, those that begin words are read as these words; 0 is off"

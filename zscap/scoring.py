@@ -3,7 +3,7 @@
 Each distinct text is embedded once and classified once, or never if it cannot win. What each saving rests on: a text's
 embedding and its probability depend on neither source nor iteration, so they are kept from clip to clip; within one
 token, scores are looked up by token id; and a classifier that adds at most `classifier_scale` need not be asked about a
-text that lies further behind (docs/METHODS.md, section 6).
+text that lies further behind (docs/METHODS.md, section 7).
 """
 
 from __future__ import annotations

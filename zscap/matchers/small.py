@@ -35,7 +35,7 @@ RIDGE = 10.0
 ALIKE = 0.3  # cosine of names from which on they mean one sound
 TELLS, VAGUE = 0.2, 0.3  # where a name says more, from this probability on, a vague one counts so much
 SUREST = 0.25  # so much more count the surest name and those alike
-EXPLAINED = 0.7  # of what is heard of a name where another one sounds alone
+EXPLAINED = 1.0, 0.7  # of what is heard of a name where another one sounds alone: for captions, for events
 SOUNDS, JOINS = 2, 0.7  # at most so many in a caption, each but the first at least so probable
 SPEECH = 0.2  # from this probability on it joins, and is an event
 PRESENT, LASTS = 0.3, 0.1  # so probable is an event at its best, and while it lasts
@@ -192,7 +192,7 @@ class SmallMatcher:
         windows = self.hear(source)
         heard = of_best_windows(windows.probabilities, windows.loudness)
         heard = heard.where(self._telling(heard), VAGUE * heard)
-        sounds = self._sounds(heard[None], self.joins)[:SOUNDS]
+        sounds = self._sounds(heard[None], self.joins, EXPLAINED[0])[:SOUNDS]
         rows = [heard * self.alike[index] * (self.alike[index] >= ALIKE) for index, _ in sounds]
         rows = [heard + SUREST * rows[0], *(rows if len(rows) > 1 else ())]
         embeddings = normalize(torch.stack(rows) @ self.project, dim=-1)
@@ -202,12 +202,13 @@ class SmallMatcher:
         """Which names count, (names,), of names' probabilities: not vague ones where another name says more."""
         return ~self.vague if (heard[~self.vague] >= TELLS).any() else torch.ones_like(self.vague)
 
-    def _sounds(self, heard: Tensor, joins: Tensor) -> list[tuple[int, float]]:
+    def _sounds(self, heard: Tensor, joins: Tensor, explained: float) -> list[tuple[int, float]]:
         """Names of different sounds, the most probable first, with what others leave of their probabilities.
 
         Args:
             heard: probabilities of names in windows, (windows, names).
             joins: so probable each but the first must be, (names,).
+            explained: how much of what is heard of a name where another one sounds alone that one explains.
         """
         found, left, unexplained = [], self._telling(of_best(heard)), heard
         probable = of_best(heard) * left
@@ -215,7 +216,7 @@ class SmallMatcher:
             best = int(probable.argmax())
             found.append((best, float(probable[best])))
             left = left & (self.alike[best] < ALIKE)
-            unexplained = unexplained - EXPLAINED * heard[:, best, None] * self.ear.together.weight[best]
+            unexplained = unexplained - explained * heard[:, best, None] * self.ear.together.weight[best]
             probable = of_best(unexplained) * left
             probable = probable * (probable >= joins)
         return found
@@ -228,7 +229,7 @@ class SmallMatcher:
             loud = loudness >= FLOOR * loudness.max()
             if loudness.max() < FAINT * loudest:
                 continue
-            for index, probability in self._sounds(heard[loud], self.present):
+            for index, probability in self._sounds(heard[loud], self.present, EXPLAINED[1]):
                 on = part[loud & (heard[:, index] >= LASTS)].tolist()
                 if probability >= self.present[index] and on:
                     runs.setdefault(index, []).extend((window, self._confidence(index, probability)) for window in on)
