@@ -10,6 +10,7 @@ from pathlib import Path
 import zscap
 from studies.prompts import WAYS
 from zscap.guidance.target import NEGLIGIBLE
+from zscap.matchers.small import CONFIDENCE
 from zscap.scoring import REMEMBERED
 
 ROOT = Path(__file__).parents[1]
@@ -85,3 +86,14 @@ def test_what_guidance_brings_is_what_was_measured():
         ]
         assert f"| {' | '.join(cells)} | {float(row['seconds']):.1f} |" in TEXT
     assert {(row["language_model"], row["prompt"], row["guidance"]) for row in rows} > set(WAYS)
+
+
+def test_events_and_confidence_are_what_was_measured():
+    section = TEXT[TEXT.index("## 6.") : TEXT.index("## 7.")]
+    assert f"$b={CONFIDENCE[1]}$ for AudioSet's names and ${CONFIDENCE[2]}$" in section
+    found = {row["way"]: row["f1"] for row in csv.DictReader((ROOT / "data" / "results" / "small_events.csv").open())}
+    assert f"{float(found['events']):.3f}, of a plain threshold of 0.2" in section
+    assert f"outputs {float(found['threshold 0.2']):.3f} " in section
+    for row in csv.DictReader((ROOT / "data" / "results" / "small_confidence.csv").open()):
+        assert f"{row['clips']} recordings" in section
+        assert all(f"{float(row[name]):.3f}" in section for name in ("right", "confidence", "auc"))
