@@ -16,6 +16,7 @@ from zscap.errors import InvalidOption
 from zscap.evaluation.naming import names_sound
 from zscap.folders import REPOSITORY
 from zscap.sources import read_audio, stretches
+from zscap.sources.sound import Stretch
 
 RATE = 16_000
 FIRST = REPOSITORY / "data" / "soundscapes" / "dog_bark-3.flac"
@@ -82,6 +83,7 @@ def test_stretches_are_the_recording_cut(samples, seconds):
     np.testing.assert_allclose(np.concatenate([part for part, _ in cut]), samples, atol=0.02)
     assert all(len(part) == seconds * RATE for part, _ in cut[:-1]) and len(cut[-1][0]) >= 0.1 * RATE
     assert cut[-1].name.endswith(f",{len(samples) / RATE:g}") and "#t=0," in cut[0].name
+    assert Stretch(samples[:RATE], RATE, "day.wav", 86_400.125).name == "day.wav#t=86400.125,86401.125"
 
 
 def test_captions_with_times_are_subtitles_that_players_read_and_a_killed_run_goes_on(recording, tmp_path, caplog):
@@ -97,6 +99,7 @@ def test_captions_with_times_are_subtitles_that_players_read_and_a_killed_run_go
     assert [bytes(packet).decode() for packet in packets] == [row["text"] for row in made]
     rows.write_bytes(whole[: len(whole) * 2 // 3])
     assert run(*again, out) == 0 and rows.read_bytes() == whole and out.read_text() == text
+    assert run("caption", f"{recording}#t=0,10", "--preset", "embedded") == 1  # no such file, and no silence
     assert run(*again, tmp_path / "out.srt") == 0
     cues = (tmp_path / "out.srt").read_text().split("\n\n")
     assert cues[1] == "2\n00:00:10,000 --> 00:00:20,000\nSilence." and len(cues) == len(made) + 1
@@ -128,6 +131,8 @@ def test_events_are_listed_and_written_but_over_nothing(recording, tmp_path, cap
         (["b.wav", "--events", "--out", "a.srt"], "a.srt: holds the times of one recording, not of 2"),
         (["--events", "--windows", "5"], "--events: makes no captions; leave out --windows"),
         (["--windows", "5", "--report", "a.html"], "--report: shows one caption a recording; leave out --windows"),
+        (["--windows", "5", "--preset", "embedded-scenes"], "--windows: cuts recordings, and the preset takes image"),
+        (["--events", "--out", "there.csv/a.csv"], "there.csv/a.csv: cannot be written"),
         (["--events", "--out", "there.csv"], "there.csv: is there already; choose another --out"),
         (["--windows", "5", "--out", "there.vtt"], "there.vtt: is there already; choose another --out"),
     ],

@@ -12,7 +12,7 @@ import logging
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import nullcontext
 from importlib import import_module
 from operator import length_hint
@@ -26,6 +26,7 @@ from ..errors import InvalidOption, ZscapError, one_line
 from ..options import DecodingOptions
 
 if TYPE_CHECKING:
+    from ..caption import Caption
     from ..decoding import Captioner
     from ..files.output import Output
     from ..roles import Source
@@ -100,7 +101,7 @@ def caption(
 
     found = find_sources(paths, about(preset).takes)
     sources, output, rows = found.sources, None, {}
-    timed = check_times(out, sources, windows, events, report)
+    timed = check_times(out, sources, about(preset).takes, windows, events, report)
     if out is not None and not events:
         settings = {"preset": preset, "options": {name: getattr(options, name) for name in changes}}
         settings["options"].pop("keywords", None)
@@ -121,11 +122,13 @@ def caption(
         elif events:
             failed = listen(captioner, sources, out)
         else:
-            failed = _caption(captioner, work, output, rows)
+            failed = _caption(captioner, work, output, rows, work.is_silent if windows else lambda _: False)
         if timed and windows and not failed:
             work.write(out)
     failed += len(found.errors)
-    if output is not None and not windows:
+    if output is not None and windows:
+        log.info("a caption for every %g s of %d recordings, %d failed: %s", windows, len(found.sources), failed, out)
+    elif output is not None:
         captioned = len(sources) + len(found.errors) - failed
         there = len(found.sources) - len(sources)
         log.info("%d captioned, %d failed, %d already there: %s", captioned, failed, there, out)
@@ -138,7 +141,13 @@ def caption(
         raise typer.Exit(1)
 
 
-def _caption(captioner: Captioner, sources: Iterable[Source], output: Output | None, rows: dict[str, dict]) -> int:
+def _caption(
+    captioner: Captioner,
+    sources: Iterable[Source],
+    output: Output | None,
+    rows: dict[str, dict],
+    is_silent: Callable[[Caption], bool],
+) -> int:
     """Caption sources into a file or to stdout, and into rows by source. Returns how many failed."""
     from tqdm import tqdm
 
@@ -146,7 +155,7 @@ def _caption(captioner: Captioner, sources: Iterable[Source], output: Output | N
     with tqdm(total=length_hint(sources) or None, unit="clip", disable=None) as bar:  # no bar unless on a terminal
         for made in captioner.stream(sources):
             bar.update()
-            if made.error is not None and "#t=" in made.source:
+            if is_silent(made):
                 made = dataclasses.replace(made, text="Silence.", error=None)
             rows[made.source] = vars(made) | {"error": made.error and str(made.error)}
             if made.error is not None:

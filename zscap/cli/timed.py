@@ -7,6 +7,7 @@ import logging
 import math
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from ..files.timed import SUFFIXES, Line, times, write_lines
 from ..sources import seconds_of, stretches
 
 if TYPE_CHECKING:
+    from ..caption import Caption
     from ..decoding import Captioner
     from ..roles import Event, Source
 
@@ -24,7 +26,12 @@ EVENT = ("source", "start", "end", "confidence", "name")
 
 
 def check_times(
-    out: Path | None, sources: Sequence[str], windows: float | None, events: bool, report: Path | None
+    out: Path | None,
+    sources: Sequence[str],
+    takes: Sequence[str],
+    windows: float | None,
+    events: bool,
+    report: Path | None,
 ) -> bool:
     """Whether the output is a file of lines with times.
 
@@ -34,6 +41,10 @@ def check_times(
     """
     if events and (windows or report):
         raise InvalidOption(f"--events: makes no captions; leave out --{'windows' if windows else 'report'}")
+    if windows and "audio" not in takes:
+        raise InvalidOption(
+            f"--windows: cuts recordings, and the preset takes {' and '.join(takes)}; choose another one"
+        )
     if windows and report:
         raise InvalidOption("--report: shows one caption a recording; leave out --windows")
     suffix = "" if out is None else out.suffix.lower()
@@ -44,6 +55,11 @@ def check_times(
         raise InvalidOption(f"{out}: holds the times of one recording, not of {len(sources)}; choose a .csv or .jsonl")
     if out is not None and out.exists() and (events or (timed and not rows_beside(out).exists())):
         raise UnwritableOutput(f"{out}: is there already; choose another --out")
+    if out is not None and events:  # before an hour is listened to
+        with suppress(OSError):
+            out.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(out, "", "--out")
+        out.unlink()
     return timed
 
 
@@ -62,7 +78,7 @@ class Stretches:
 
     def __init__(self, recordings: Sequence[str], seconds: float, output: Output | None):
         self.recordings, self.seconds, self.output = recordings, seconds, output
-        self._names: list[str] = []  # of those that went by
+        self._names: dict[str, None] = {}  # of those that went by
 
     def __length_hint__(self) -> int:
         return sum(math.ceil(seconds_of(recording) / self.seconds) for recording in self.recordings)
@@ -71,12 +87,16 @@ class Stretches:
         for recording in self.recordings:
             try:
                 for stretch in stretches(recording, self.seconds):
-                    self._names.append(stretch.name)
+                    self._names[stretch.name] = None
                     row = {} if self.output is None else self.output.row(stretch.name)
                     if not row or row.get("error"):
                         yield stretch
             except UnreadableSource:
                 yield recording  # its error is said where it is captioned
+
+    def is_silent(self, made: Caption) -> bool:
+        """Whether a caption's error is that of a stretch without sound: of what was cut nothing else is unreadable."""
+        return isinstance(made.error, UnreadableSource) and made.source in self._names
 
     def write(self, out: Path) -> None:
         """Write the captions of all stretches as lines with times."""

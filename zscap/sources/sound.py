@@ -84,7 +84,7 @@ class Stretch(tuple):
 
     def __new__(cls, samples: np.ndarray, rate: int, of: str, start: float):
         self = super().__new__(cls, (samples, rate))
-        self.name = f"{of}#t={start:g},{start + len(samples) / rate:g}"
+        self.name = "{}#t={:.12g},{:.12g}".format(of, *(round(at, 3) for at in (start, start + len(samples) / rate)))
         return self
 
 
