@@ -63,6 +63,13 @@ RUNS = {
         {"first": "FOLDER/without", "second": "FOLDER/with", "answers_folder": "FOLDER/preferences"},
         ["answers['rater'].nunique() == 2", "preferred['share'].between(0.5, 1).all()"],
     ),
+    "11_events": (
+        {"clips": ["dog", "sheep"], "gap": 0.5, "levels": [6], "guided": 2},
+        [
+            "events['name'].str.contains('Dog').any() and events['end'].max() < len(scene) / rate + 0.1",
+            "len(said) == 2 and any('sheep' in row[-1].lower() or 'dog' in row[-1].lower() for row in said)",
+        ],
+    ),
     "93_embedded_results": (
         {"data_folder": "FOLDER", "clips_per_class": 1, "timed_clips": 2, "results_folder": "FOLDER"},
         [
