@@ -64,6 +64,11 @@ def test_events_have_names_and_times_and_silence_has_none(small, samples):
     assert not [event for event in events if barks + 0.5 < event.start and event.end < barks + 29.5], events
 
 
+def test_an_event_of_a_short_recording_ends_with_it(small, samples):
+    (event, *_) = small.listen((samples[: RATE // 2], RATE))
+    assert (event.start, event.end) == (0, 0.5)
+
+
 def test_a_caption_has_its_events_and_how_sure_it_is(small):
     caption = small(str(FIRST))
     assert caption.events == small.listen(str(FIRST)) and 0.5 < caption.confidence < 1

@@ -245,7 +245,7 @@ class SmallMatcher:
             run = [window for _, window in run]
             first, last = (starts[window].item() for window in (run[0][0], run[-1][0]))
             # What is heard in a window lies mostly in its middle.
-            start = first + (EDGE if run[0][0] else 0)
+            start = max(0, first) + (EDGE if run[0][0] else 0)
             end = last + PATCH_SAMPLES - (EDGE if run[-1][0] < len(starts) - 1 else 0)
             yield Event(name, round(start / RATE, 2), round(end / RATE, 2), round(max(sure for _, sure in run), 3))
 
@@ -273,7 +273,10 @@ def of_best(heard: Tensor) -> Tensor:
 
 
 def windowed(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
-    """Windows of a recording, (n, PATCH_SAMPLES), and where they start, (n,), a few at a time, the quiet raised."""
+    """Windows of a recording, (n, PATCH_SAMPLES), and where they start, (n,), a few at a time, the quiet raised.
+
+    A recording that is shorter has one window, which starts before it and ends with it.
+    """
     loudest = max(_loudest(block) for block in stream_audio(source, RATE))
     gain = max(1.0, QUIET / max(loudest, 1e-6))
     samples, start = torch.empty(0), 0
@@ -282,9 +285,10 @@ def windowed(source: Source) -> Iterator[tuple[Tensor, Tensor]]:
         if number := max(0, len(samples) - PATCH_SAMPLES) // STRIDE:  # what is left makes the last window
             yield samples.unfold(0, PATCH_SAMPLES, STRIDE)[:number], start + STRIDE * torch.arange(number)
             samples, start = samples[number * STRIDE :], start + number * STRIDE
-    samples = pad(samples, (0, max(0, PATCH_SAMPLES - len(samples))))
+    missing = max(0, PATCH_SAMPLES - len(samples))
+    samples = pad(samples, (0, missing))
     windows = samples.unfold(0, PATCH_SAMPLES, max(1, len(samples) - PATCH_SAMPLES))
-    yield windows, start + (len(samples) - PATCH_SAMPLES) * torch.arange(len(windows))
+    yield windows, start - missing + (len(samples) - PATCH_SAMPLES) * torch.arange(len(windows))
 
 
 def _loudest(block: np.ndarray) -> float:
