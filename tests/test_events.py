@@ -77,6 +77,14 @@ def test_a_caption_has_its_events_and_how_sure_it_is(small):
     assert small(str(FIRST), unclear_below=caption.confidence).text == caption.text
 
 
+def test_events_of_a_stretch_have_their_times_in_the_recording(small, samples):
+    last = small(list(stretches((samples, RATE), 17, RATE)))[-1]
+    assert last.events and all(34 <= event.start < event.end <= len(samples) / RATE for event in last.events)
+    for seconds in (0, float("nan"), float("inf")):
+        with pytest.raises(InvalidOption, match=r"must be of 0\.1 to 3,600 s"):
+            next(stretches((samples, RATE), seconds))
+
+
 def test_a_matcher_that_tells_no_sounds_apart_says_so():
     with pytest.raises(InvalidOption, match="doesn't tell sounds apart; load a preset that does, such as small"):
         zscap.load("embedded").listen(str(FIRST))
@@ -104,6 +112,10 @@ def test_captions_with_times_are_subtitles_that_players_read_and_a_killed_run_go
     assert [bytes(packet).decode() for packet in packets] == [row["text"] for row in made]
     rows.write_bytes(whole[: len(whole) * 2 // 3])
     assert run(*again, out) == 0 and rows.read_bytes() == whole and out.read_text() == text
+    out.write_text("mended by hand")
+    assert run(*again, out) == 0 and out.read_text() == "mended by hand"
+    with pytest.raises(zscap.ZscapError, match=r'"recording".*choose another --out'):
+        cli.app([*map(str, ("caption", FIRST, *again[2:], out))], standalone_mode=False)
     assert run("caption", f"{recording}#t=0,10", "--preset", "embedded") == 1  # no such file, and no silence
     assert run(*again, tmp_path / "out.srt") == 0
     cues = (tmp_path / "out.srt").read_text().split("\n\n")

@@ -31,7 +31,8 @@ class Caption:
         classifier: probability of the wanted property.
         log_likelihood: mean per token under the unguided language model.
         confidence: the probability that the source's main sound is what it is taken for.
-        events: which sounds are heard from when to when; empty if the matcher doesn't tell.
+        events: which sounds are heard from when to when, of a stretch by the time in its recording; empty if the
+            matcher doesn't tell.
         error: why there is no text.
 
     Examples:

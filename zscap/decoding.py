@@ -182,7 +182,7 @@ class Captioner:
     def _best_first(self, drafts: list[Caption], task: Task, options: DecodingOptions) -> list[Caption]:
         """The drafts of a task's source, with a store also its most central caption, the best first.
 
-        An unclear sound is called one.
+        An unclear sound is called one, before its drafts.
 
         With a store that is minimum Bayes risk: the best draft agrees most with the captions near each of the sounds,
         by its mean cosine with those of the sound that it agrees with least.
@@ -359,7 +359,11 @@ class Captioner:
         listens = hasattr(self.matcher, "listen")
         heard = self.matcher.listen(source) if listens else Heard(self.matcher.encode_source([source]))
         embeddings = finite(heard.embeddings, "matcher", source_name(source)).to(self.language_model.device)
-        return heard._replace(embeddings=embeddings)
+        at = getattr(source, "start", 0.0)  # of a stretch in its recording
+        events = (
+            event._replace(start=round(event.start + at, 2), end=round(event.end + at, 2)) for event in heard.events
+        )
+        return heard._replace(embeddings=embeddings, events=tuple(events))
 
     def _scored(self, caption: Caption, heard: Heard | None) -> Caption:
         caption = replace(

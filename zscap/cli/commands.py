@@ -72,7 +72,7 @@ def caption(
     set: Changes = (),
     keywords: Annotated[Path | None, typer.Option(help="A file of names for keywords, one a line.")] = None,
     out: Annotated[Path | None, typer.Option(help="Append rows here, a table if it is a .csv, or JSON lines.")] = None,
-    windows: Annotated[float | None, typer.Option(min=1, help="A caption for every so many seconds.")] = None,
+    windows: Annotated[float | None, typer.Option(min=1, max=3600, help="A caption for every so many seconds.")] = None,
     events: Annotated[bool, typer.Option("--events", help="Say which sounds are heard when; no captions.")] = False,
     device: Device = "cpu",
     scoring_dtype: ScoringDtype = None,
@@ -85,6 +85,7 @@ def caption(
     is 1 if any recording failed; the others are captioned all the same.
 
     With --windows or --events, --out may be WebVTT (.vtt), SubRip (.srt) or Audacity's labels (.txt) of one recording.
+    With --events it is written at the end, and never over another file.
     """
     from ..preset.load import about, load
 
@@ -108,6 +109,8 @@ def caption(
         settings |= {"keywords": _keyword_list(options, keywords), "device": device, "scoring_dtype": scoring_dtype}
         if windows:
             settings["windows"] = windows
+        if timed:
+            settings["recording"] = sources[0]
         read = sources if keywords is None else [*sources, keywords]
         output = Output(rows_beside(out) if timed else out, settings, read)
         sources = output.remaining(sources)
@@ -123,11 +126,11 @@ def caption(
             failed = listen(captioner, sources, out)
         else:
             failed = _caption(captioner, work, output, rows, work.is_silent if windows else lambda _: False)
-        if timed and windows and not failed:
+        if timed and windows and not failed and (rows or not out.exists()):
             work.write(out)
     failed += len(found.errors)
     if output is not None and windows:
-        log.info("a caption for every %g s of %d recordings, %d failed: %s", windows, len(found.sources), failed, out)
+        log.info("%d stretches captioned, %d failed: %s", len(rows) - failed, failed, output.path if failed else out)
     elif output is not None:
         captioned = len(sources) + len(found.errors) - failed
         there = len(found.sources) - len(sources)

@@ -51,8 +51,10 @@ def check_times(
     if suffix in (".vtt", ".srt") and not (windows or events):
         raise InvalidOption(f"{out}: holds lines with times; add --windows 10 or --events")
     timed = suffix in SUFFIXES and bool(windows or events)
-    if timed and len(sources) != 1:
+    if timed and len(sources) > 1:
         raise InvalidOption(f"{out}: holds the times of one recording, not of {len(sources)}; choose a .csv or .jsonl")
+    if timed and not sources:
+        raise InvalidOption(f"{out}: holds the times of a recording, and none is found")
     if out is not None and out.exists() and (events or (timed and not rows_beside(out).exists())):
         raise UnwritableOutput(f"{out}: is there already; choose another --out")
     if out is not None and events:  # before an hour is listened to
@@ -109,19 +111,21 @@ def listen(captioner: Captioner, recordings: Sequence[str], out: Path | None) ->
 
     heard: list[tuple[str, Event]] = []
     failed = 0
-    for recording in tqdm(recordings, unit="recording", disable=None):
-        try:
-            events = captioner.listen(recording)
-        except UnreadableSource as error:
-            log.error(error)
-            failed += 1
-            continue
-        heard += [(recording, event) for event in events]
-        if out is None:
-            for event in events:
+    try:
+        for recording in tqdm(recordings, unit="recording", disable=None):
+            try:
+                events = captioner.listen(recording)
+            except UnreadableSource as error:
+                log.error(error)
+                failed += 1
+                continue
+            heard += [(recording, event) for event in events]
+            for event in events if out is None else ():
                 tqdm.write("\t".join(map(str, _row(recording, event).values())), file=sys.stdout)
+    finally:  # what was heard before an interruption is kept
+        if out is not None and heard:
+            _write(out, heard)
     if out is not None:
-        _write(out, heard)
         log.info("%d events in %d recordings, %d failed: %s", len(heard), len(recordings), failed, out)
     return failed
 

@@ -17,7 +17,7 @@ import numpy as np
 import soxr
 from av.stream import Disposition
 
-from ..errors import UnreadableSource
+from ..errors import InvalidOption, UnreadableSource
 from ..roles import Source, are_frames, source_name
 from .media import first_bytes, open_media, reading_source
 
@@ -26,6 +26,7 @@ MIN_RATE = 1000  # Hz; what is small at 1 Hz would be hours at 16 kHz, and fill 
 MAX_PEAK = 2.0**31  # what 32-bit integers reach; the spectra of far more overflow
 SILENCE = 1e-4  # half of the range, of full scale 1, -80 dB: below the dither of a 14-bit recorder
 FAINT = 0.01  # -40 dB
+MAX_SECONDS = 3600  # of a stretch, which is held in memory
 CANCELLED = 0.01  # of the loudest channel's level: what coding leaves of channels that cancel each other
 SECONDS, VALUES = 10, 2**20  # at most so many at a time; values of all channels
 PIECE = 2**11  # samples; frames of files are about as long
@@ -80,10 +81,15 @@ def stream_audio(source: Source, rate: int, channel: int | None = None) -> Itera
 
 
 class Stretch(tuple):
-    """`(samples, rate)` of a part of a recording, called by a media fragment, "talk.wav#t=10,20" (W3C, 2012)."""
+    """`(samples, rate)` of a part of a recording, called by a media fragment, "talk.wav#t=10,20" (W3C, 2012).
+
+    Attributes:
+        start: in the recording, s.
+    """
 
     def __new__(cls, samples: np.ndarray, rate: int, of: str, start: float):
         self = super().__new__(cls, (samples, rate))
+        self.start = start
         self.name = "{}#t={:.12g},{:.12g}".format(of, *(round(at, 3) for at in (start, start + len(samples) / rate)))
         return self
 
@@ -92,8 +98,14 @@ def stretches(source: Source, seconds: float, rate: int = 32_000) -> Iterator[St
     """A recording of any length in stretches of so many seconds, as `stream_audio` reads it; the last may be shorter.
 
     What would be left as less than `MIN_SECONDS` goes with the last one. A stretch that nowhere reaches `FAINT` of the
-    recording's range is silence, so that its noise is not taken for a sound. Raises UnreadableSource as `stream_audio`.
+    recording's range is silence, so that its noise is not taken for a sound.
+
+    Raises:
+        InvalidOption: seconds that are fewer than `MIN_SECONDS`, or no number.
+        UnreadableSource: as of `stream_audio`.
     """
+    if not MIN_SECONDS <= seconds <= MAX_SECONDS:
+        raise InvalidOption(f"stretches of {seconds} s: must be of {MIN_SECONDS} to {MAX_SECONDS:,} s, e.g. 10")
     name, length, held, start = source_name(source), round(seconds * rate), np.empty(0, np.float32), 0
     faint = FAINT * max(np.ptp(block) for block in stream_audio(source, rate))
 
