@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zscap.decoding import UNCLEAR
 from zscap.errors import InvalidData, MissingWeights
 from zscap.evaluation.naming import ALL, NAMES, names_sound
 from zscap.folders import REPOSITORY
@@ -103,6 +104,8 @@ def origin(caption: Caption) -> str:
     """Where the words of a caption come from; `small` compares the language model's with the store's."""
     if caption.tokens:
         return "the language model's"
+    if caption.text == UNCLEAR:
+        return "nobody's"
     return "the store's" if caption.text in read_store("written") else "two of the store's"
 
 
