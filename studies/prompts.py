@@ -76,10 +76,10 @@ def central(small: zscap.Captioner, of_one: bool) -> Callable[[str], str]:
     store = Store("written", small.matcher)
 
     def write(path: str) -> str:
-        sounds = small.matcher.encode_sounds(path)
+        heard = small.matcher.listen(path)
         if of_one:
-            return store.texts[(store.embeddings @ sounds[0]).argmax()]
-        return store.nearest(sounds[1:] if len(sounds) > 1 else sounds, small.options.num_nearest).texts[0]
+            return store.texts[(store.embeddings @ heard.embeddings[0]).argmax()]
+        return store.nearest(heard.sounds, small.options.num_nearest).texts[0]
 
     return write
 

@@ -251,8 +251,7 @@ class Captioner:
             names = self._keywords(options.keywords).best(heard.embeddings[0], options.num_keywords)
             prompt = prompt_with(names, options)
         if options.store:
-            sounds = heard.embeddings[1:] if len(heard.embeddings) > 1 else heard.embeddings
-            nearest = self._store(options.store).nearest(sounds, options.num_nearest)
+            nearest = self._store(options.store).nearest(heard.sounds, options.num_nearest)
             prompt = prompt_after(nearest.texts[: options.num_examples], prompt, options)
         state = self.language_model.begin(prompt, source)
         limit = self._max_new_tokens(state.tokens.shape[1], options)

@@ -53,6 +53,11 @@ class Heard(NamedTuple):
     events: tuple[Event, ...] = ()
     confidence: float | None = None
 
+    @property
+    def sounds(self) -> Tensor:
+        """Of each sound, (sounds, d): of a source that has one, or whose sounds nobody tells apart, its own."""
+        return self.embeddings[1:] if len(self.embeddings) > 1 else self.embeddings
+
 
 class Listener(Protocol):
     """A matcher that tells sounds apart, and when they are heard. Raises UnreadableSource."""
