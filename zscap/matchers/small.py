@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from copy import deepcopy
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import dropout as drop
 from torch.nn.functional import normalize, pad, relu6
 from transformers.audio_utils import mel_filter_bank
 
@@ -36,8 +38,11 @@ ALIKE = 0.3  # cosine of names from which on they mean one sound
 TELLS, VAGUE = 0.2, 0.3  # where a name says more, from this probability on, a vague one counts so much
 SUREST = 0.25  # so much more count the surest name and those alike
 EXPLAINED = 1.0, 0.7  # of what is heard of a name where another one sounds alone: for captions, for events
-SOUNDS, JOINS = 2, 0.7  # at most so many in a caption, each but the first at least so probable
+SOUNDS, JOINS = 3, 0.7  # at most so many in a caption, each but the first at least so probable
 SPEECH = 0.2  # from this probability on it joins, and is an event
+FURTHER, ALONE = 0.4, 0.8  # from this probability on a further name joins
+MOST = 2
+SURE, MEANT = 0.7, 0.25  # where a name of AudioSet's is so probable that no further one means, by so high a cosine
 PRESENT, LASTS = 0.3, 0.1  # so probable is an event at its best, and while it lasts
 STRETCH = 20  # windows, ten seconds: they tell which events there are
 FAINT = 0.01  # of the loudest window's root mean square: a stretch that is nowhere louder holds no events
@@ -46,17 +51,20 @@ CONFIDENCE = 1.1, -1.6, 0.3  # of the log odds; added for a name of AudioSet's, 
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 BEHIND = (0, 1, 0, 1)  # TensorFlow's padding for a stride of two: zeros behind, none in front
+SHARED = 10  # blocks whose maps the further outputs hear, too
 
 
 class Yamnet(nn.Module):
-    """YAMNet, frozen, with further outputs on its embedding, and where the names of all outputs lie among texts.
+    """YAMNet, frozen, with further outputs beside its own, and where the names of all outputs lie among texts.
 
     The convolutions are those of MobileNet v1 (arXiv 1704.04861) as YAMNet has them (Plakal and Ellis, 2020); they and
-    AudioSet's outputs are its own to the last digit.
+    AudioSet's outputs are its own to the last digit. A further name's probability is the geometric mean of two: one of
+    names that exclude each other, on YAMNet's embedding, and one by itself at the places of maps of a branch, which
+    has learnt from sounds laid over each other.
 
     Args:
         names: of the outputs, AudioSet's first.
-        further: how many of them are not AudioSet's; they exclude each other.
+        further: how many of them are not AudioSet's.
         vague: names that say of what is heard what another name mostly says better, such as "Animal".
         dimensions: of the space of texts.
     """
@@ -65,28 +73,43 @@ class Yamnet(nn.Module):
         super().__init__()
         self.names, self.vague = tuple(names), frozenset(vague)
         self.stem = nn.Conv2d(1, 32, 3, stride=2)
-        inputs = (32, *WIDTHS[:-1])
-        self.blocks = nn.ModuleList(map(Separable, inputs, WIDTHS, STRIDES))
+        blocks = [*map(Separable, (32, *WIDTHS[:-1]), WIDTHS, STRIDES)]
+        self.blocks, self.branch = nn.ModuleList(blocks), nn.ModuleList(map(deepcopy, blocks[SHARED:]))
         self.outputs = nn.Linear(WIDTHS[-1], len(names) - further)
-        self.further = nn.Linear(WIDTHS[-1], further)
+        self.further, self.apart = nn.Linear(WIDTHS[-1], further), nn.Linear(WIDTHS[-1], further)
         self.lie = nn.Embedding(len(names), dimensions)  # of unit norm, without what names share
         self.mean = nn.Embedding(1, dimensions)  # of texts
         self.together = nn.Embedding(len(names), len(names))  # how much of each is heard where one thing sounds
         filters = mel_filter_bank(257, 64, 125, 7_500, RATE, mel_scale="htk", triangularize_in_mel_space=True)
         self.register_buffer("filters", torch.from_numpy(filters.astype(np.float32)), persistent=False)
 
-    def embed(self, windows: Tensor) -> Tensor:
-        """What YAMNet makes of windows, (n, PATCH_SAMPLES) at 16 kHz: shape = (n, 1024)."""
+    def maps(self, windows: Tensor) -> Tensor:
+        """What YAMNet's first blocks make of windows, (n, PATCH_SAMPLES) at 16 kHz: shape = (n, 512, 6, 4)."""
         frames = windows.unfold(-1, FRAME, HOP) * torch.hann_window(FRAME)
         mel = torch.fft.rfft(frames, 512).abs() @ self.filters
         maps = relu6(self.stem(pad((mel + 1e-3).log()[:, None], BEHIND)))
-        for block in self.blocks:
+        for block in self.blocks[:SHARED]:
+            maps = block(maps)
+        return maps
+
+    def embed(self, maps: Tensor) -> Tensor:
+        """YAMNet's embeddings of windows, (n, 1024), of their maps."""
+        for block in self.blocks[SHARED:]:
             maps = block(maps)
         return maps.mean((2, 3))
 
-    def forward(self, embeddings: Tensor) -> Tensor:
-        """Probability of each name in each window, (n, names), of windows' embeddings, (n, 1024)."""
-        return torch.cat([self.outputs(embeddings).sigmoid(), self.further(embeddings).softmax(-1)], dim=-1)
+    def logits_apart(self, maps: Tensor, dropout: float = 0.0) -> Tensor:
+        """Logits of the branch's further names in windows, (n, further): a soft maximum of those at each place."""
+        for block in self.branch:
+            maps = block(maps)
+        places = self.apart(drop(maps.flatten(2).mT, dropout))
+        return (2 * places).logsumexp(1).sub(math.log(places.shape[1])) / 2
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Probability of each name in each window, (n, names), of windows' maps."""
+        embeddings = self.embed(maps)
+        further = self.further(embeddings).softmax(-1) * self.logits_apart(maps).sigmoid()
+        return torch.cat([self.outputs(embeddings).sigmoid(), further.sqrt()], dim=-1)
 
 
 class Separable(nn.Module):
@@ -128,9 +151,9 @@ class SmallMatcher:
     def __init__(self, ear: Yamnet, texts: TextEncoder):
         self.ear, self.texts = ear.eval().requires_grad_(False), texts
         self.vague = torch.tensor([name in ear.vague for name in ear.names])
-        is_further = torch.arange(len(ear.names)) >= ear.outputs.out_features
+        self.is_further = is_further = torch.arange(len(ear.names)) >= ear.outputs.out_features
         speech = torch.tensor([name == "Speech" for name in ear.names])  # heard in most recordings of the world
-        self.joins = torch.where(speech, SPEECH, JOINS).masked_fill(self.vague | is_further, torch.inf)
+        self.joins = torch.where(speech, SPEECH, JOINS).masked_fill(is_further, ALONE).masked_fill(self.vague, torch.inf)
         self.present = torch.where(speech, SPEECH, PRESENT)
         # A recording's embedding is the one whose cosines with the names are the probabilities, by ridge regression:
         # names that mean the same share what is heard, instead of each adding it once more.
@@ -162,7 +185,7 @@ class SmallMatcher:
         Raises:
             UnreadableSource: no such file, or it holds no sound.
         """
-        parts = [(self.ear(self.ear.embed(each)), each.std(-1), starts) for each, starts in windowed(source)]
+        parts = [(self.ear(self.ear.maps(each)), each.std(-1), starts) for each, starts in windowed(source)]
         return Windows(*map(torch.cat, zip(*parts, strict=True)))
 
     def probabilities(self, source: Source) -> Tensor:
@@ -192,11 +215,25 @@ class SmallMatcher:
         windows = self.hear(source)
         heard = of_best_windows(windows.probabilities, windows.loudness)
         heard = heard.where(self._telling(heard), VAGUE * heard)
-        sounds = self._sounds(heard[None], self.joins, EXPLAINED[0])[:SOUNDS]
+        sounds = self._told_apart(windows, heard)
         rows = [heard * self.alike[index] * (self.alike[index] >= ALIKE) for index, _ in sounds]
         rows = [heard + SUREST * rows[0], *(rows if len(rows) > 1 else ())]
         embeddings = normalize(torch.stack(rows) @ self.project, dim=-1)
         return Heard(embeddings, tuple(self._events(windows)), self._confidence(*sounds[0]))
+
+    def _told_apart(self, windows: Windows, heard: Tensor) -> list[tuple[int, float]]:
+        """The sounds of a caption as `_sounds` has them.
+
+        Further names have learnt from single things: they are second sounds only where they leave none of AudioSet's
+        likely names without a meaning.
+        """
+        loud = windows.probabilities[windows.loudness >= FLOOR * windows.loudness.max()]
+        joins = torch.full_like(self.joins, FURTHER).where(self.is_further, torch.inf)
+        further = self._sounds(loud * self.is_further, joins, EXPLAINED[1])[:SOUNDS]
+        means = self.alike[[index for index, _ in further]].amax(0)
+        if len(further) > 1 and (heard * ~self.is_further * (means < MEANT)).max() < SURE:
+            return further
+        return self._sounds(heard[None], self.joins, EXPLAINED[0])[:MOST]
 
     def _telling(self, heard: Tensor) -> Tensor:
         """Which names count, (names,), of names' probabilities: not vague ones where another name says more."""
