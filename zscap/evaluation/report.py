@@ -201,7 +201,7 @@ def _picture(levels: np.ndarray) -> bytes:
     import av
 
     width = int(np.clip(PIXELS * len(levels) * FRAME / RATE, *WIDTHS))
-    level = _resized(levels.astype(float), width, axis=0).T
+    level = np.float64(_resized(levels, width, axis=0).T)
     shade = np.clip((level - level.max()) / 80 + 1, 0, 1)
     channels = [np.interp(shade, np.linspace(0, 1, len(COLOURS)), channel) for channel in zip(*COLOURS, strict=True)]
     frame = av.VideoFrame.from_ndarray(np.stack(channels, -1).astype(np.uint8), format="rgb24")
