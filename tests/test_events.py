@@ -2,6 +2,10 @@
 
 import csv
 import json
+import signal
+import subprocess
+import sys
+import time
 import wave
 from pathlib import Path
 
@@ -141,15 +145,41 @@ def test_events_are_listed_and_written_but_over_nothing(recording, tmp_path, cap
     assert [line.split("\t")[-1] for line in capsys.readouterr().out.splitlines()] == [row["name"] for row in rows]
 
 
+def test_listening_that_is_killed_goes_on_and_has_every_event_once(small, tmp_path, caplog):
+    clips = [str(clip) for clip in sorted(FIRST.parent.glob("*.flac"))[:12]]
+    out = tmp_path / "out.csv"
+    rows, command = tmp_path / "out.csv.jsonl", ["caption", *clips, "--events", "--out", str(out)]
+    killed = subprocess.Popen([sys.executable, "-m", "zscap", *command], cwd=REPOSITORY)
+    while not rows.exists() and killed.poll() is None:
+        time.sleep(0.01)
+    killed.kill()
+    assert killed.wait() == -signal.SIGKILL and not out.exists()
+    kept = rows.read_bytes().count(b"\n")
+    caplog.set_level("INFO", "zscap")
+    assert run(*command) == 0 and f"{12 - kept} listened to, 0 failed, {kept} already there" in caplog.text and kept
+    with out.open() as table:
+        found = [(row["source"], row["name"], float(row["start"])) for row in csv.DictReader(table)]
+    assert found == [(clip, event.name, event.start) for clip in clips for event in small.listen(clip)]
+    out.write_text("mended by hand")
+    assert run(*command) == 0 and out.read_text() == "mended by hand"
+    assert run(*command[:-2], FIRST, *command[-2:]) == 0 and "mended" not in out.read_text()  # one more recording
+
+
+def test_an_hour_shows_how_far_it_is_heard(small, samples):
+    told = []
+    small.listen((samples, RATE), told.append)
+    assert told == sorted(told) and len(told) > 3 and told[-1] == pytest.approx(len(samples) / RATE, abs=0.1)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
         (["--out", "a.vtt"], "a.vtt: holds lines with times; add --windows 10 or --events"),
         (["b.wav", "--events", "--out", "a.srt"], "a.srt: holds the times of one recording, not of 2"),
         (["--events", "--windows", "5"], "--events: makes no captions; leave out --windows"),
-        (["--windows", "5", "--report", "a.html"], "--report: shows one caption a recording; leave out --windows"),
+        (["--events", "--report", "a.html"], "--events: makes no captions; leave out --report"),
         (["--windows", "5", "--preset", "embedded-scenes"], "--windows: cuts recordings, and the preset takes image"),
-        (["--events", "--out", "there.csv/a.csv"], "there.csv/a.csv: cannot be written"),
+        (["--events", "--out", "there.csv/a.csv"], "there.csv/a.csv.jsonl: lies in a file, which is no folder"),
         (["--events", "--out", "there.csv"], "there.csv: is there already; choose another --out"),
         (["--windows", "5", "--out", "there.vtt"], "there.vtt: is there already; choose another --out"),
     ],

@@ -6,8 +6,10 @@ import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
+import soundfile
 from PIL import Image
 
 import zscap
@@ -71,6 +73,26 @@ def test_the_language_model_alone_is_asked_once_where_it_reads_no_source():
     clips = read_dataset("soundscapes").clips[:3]
     texts = unguided(captioner, [Clip("bad", ROOT / "README.md"), *clips])
     assert texts == [captioner(str(CLIPS[0]), matching_scale=0, classifier_scale=0).text] * 4
+
+
+@pytest.mark.parametrize("name", ["rows.csv", "rows.jsonl"])
+def test_a_timeline_has_the_events_and_stretches_of_the_whole_recording(name, tmp_path):
+    """Where captions are made, and where all are there already."""
+    recording = tmp_path / "long.wav"
+    soundfile.write(recording, np.tile(read_audio(ROOT / "data" / "sounds" / "thunderstorm.flac", 16_000), 9), 16_000)
+    command = ["caption", recording, "--windows", 20, "--out", tmp_path / name, "--report", tmp_path / "page.html"]
+    pages = []
+    for _ in range(2):
+        cli.app(list(map(str, command)), standalone_mode=False)
+        pages.append(page(tmp_path / "page.html")[1])
+    (clip,) = pages[0]["clips"]
+    assert pages[0] == pages[1] and clip["name"] == str(recording) and clip["seconds"] == 40.5
+    assert [part[:2] for part in clip["stretches"]] == [[0, 20], [20, 40], [40, 40.5]]
+    assert "hunder" in clip["stretches"][0][2] and clip["stretches"][2][2]
+    (tmp_path / "played.mp3").write_bytes(base64.b64decode(clip["audio"].partition(",")[2]))
+    assert len(read_audio(tmp_path / "played.mp3", 16_000)) == pytest.approx(40.5 * 16_000, abs=100)
+    thunder = [event for event in clip["events"] if "hunder" in event[0]]
+    assert thunder and min(event[1] for event in thunder) < 5 and 35 < max(event[2] for event in thunder) <= 40.5
 
 
 def test_captions_of_a_folder_become_a_page(tmp_path, monkeypatch, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 from itertools import islice
@@ -151,8 +151,12 @@ class Captioner:
         heard = self._hear(source)
         return [self._scored(Caption(source_name(source), text=text), heard) for text in texts]
 
-    def listen(self, source: Source) -> tuple[Event, ...]:
+    def listen(self, source: Source, progress: Callable[[float], object] | None = None) -> tuple[Event, ...]:
         """Which sounds a source holds, and from when to when, without a caption; a recording may be of any length.
+
+        Args:
+            source: a path, or `(samples, rate)`.
+            progress: is told from time to time how many seconds of the source have been heard.
 
         Raises:
             InvalidOption: the matcher doesn't tell sounds apart.
@@ -161,7 +165,7 @@ class Captioner:
         if not hasattr(self.matcher, "listen"):
             name = type(self.matcher).__name__
             raise InvalidOption(f"matcher {name}: doesn't tell sounds apart; load a preset that does, such as small")
-        return self.matcher.listen(source).events
+        return self.matcher.listen(source, progress).events
 
     def _captions(
         self, sources: Iterable[Source], options: DecodingOptions, watch: list[Step] | None = None

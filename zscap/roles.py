@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeAlias
 
@@ -60,9 +60,12 @@ class Heard(NamedTuple):
 
 
 class Listener(Protocol):
-    """A matcher that tells sounds apart, and when they are heard. Raises UnreadableSource."""
+    """A matcher that tells sounds apart, and when they are heard. Raises UnreadableSource.
 
-    def listen(self, source: Source) -> Heard: ...
+    `progress` is told from time to time how many seconds of the source have been heard.
+    """
+
+    def listen(self, source: Source, progress: Callable[[float], object] | None = None) -> Heard: ...
 
 
 class Classifier(Protocol):

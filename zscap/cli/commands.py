@@ -12,7 +12,7 @@ import logging
 import shutil
 import sys
 import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from importlib import import_module
 from operator import length_hint
@@ -22,11 +22,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ..errors import InvalidOption, ZscapError, one_line
+from ..errors import InvalidOption, UnreadableSource, ZscapError, one_line
 from ..options import DecodingOptions
 
 if TYPE_CHECKING:
-    from ..caption import Caption
     from ..decoding import Captioner
     from ..files.output import Output
     from ..roles import Source
@@ -85,7 +84,7 @@ def caption(
     is 1 if any recording failed; the others are captioned all the same.
 
     With --windows or --events, --out may be WebVTT (.vtt), SubRip (.srt) or Audacity's labels (.txt) of one recording.
-    With --events it is written at the end, and never over another file.
+    The rows that such a file, or one of --events, is made of lie beside it in one whose name ends in .jsonl.
     """
     from ..preset.load import about, load
 
@@ -98,21 +97,20 @@ def caption(
 
     from ..files.output import Output
     from ..sources import find_sources
-    from .timed import Stretches, check_times, listen, rows_beside
+    from .timed import SUFFIXES, Stretches, check_times, listen, rows_beside, write_times
 
     found = find_sources(paths, about(preset).takes)
     sources, output, rows = found.sources, None, {}
-    timed = check_times(out, sources, about(preset).takes, windows, events, report)
-    if out is not None and not events:
+    beside = check_times(out, sources, about(preset).takes, windows, events, report)
+    if out is not None:
         settings = {"preset": preset, "options": {name: getattr(options, name) for name in changes}}
         settings["options"].pop("keywords", None)
         settings |= {"keywords": _keyword_list(options, keywords), "device": device, "scoring_dtype": scoring_dtype}
-        if windows:
-            settings["windows"] = windows
-        if timed:
+        settings |= {"windows": windows} if windows else {"only": "events"} if events else {}
+        if beside and out.suffix.lower() in SUFFIXES:
             settings["recording"] = sources[0]
         read = sources if keywords is None else [*sources, keywords]
-        output = Output(rows_beside(out) if timed else out, settings, read)
+        output = Output(rows_beside(out) if beside else out, settings, read)
         sources = output.remaining(sources)
     with output or nullcontext():
         if sources or report:  # loading takes seconds
@@ -123,22 +121,24 @@ def caption(
         if not sources:
             failed = 0
         elif events:
-            failed = listen(captioner, sources, out)
+            failed = listen(captioner, sources, output, rows)
         else:
-            failed = _caption(captioner, work, output, rows, work.is_silent if windows else lambda _: False)
-        if timed and windows and not failed and (rows or not out.exists()):
-            work.write(out)
+            failed = _caption(captioner, work, output, rows, work.names if windows else {})
+        news = any(row["error"] is None for row in rows.values())  # else a file may have been mended by hand
+        if beside and (events or not failed) and (news or not (failed or out.exists())):
+            write_times(out, output)
     failed += len(found.errors)
     if output is not None and windows:
         log.info("%d stretches captioned, %d failed: %s", len(rows) - failed, failed, output.path if failed else out)
     elif output is not None:
-        captioned = len(sources) + len(found.errors) - failed
-        there = len(found.sources) - len(sources)
-        log.info("%d captioned, %d failed, %d already there: %s", captioned, failed, there, out)
+        done, there = len(sources) + len(found.errors) - failed, len(found.sources) - len(sources)
+        what = "listened to" if events else "captioned"
+        log.info("%d %s, %d failed, %d already there: %s", done, what, failed, there, out)
     if report is not None:
         from ..evaluation.report import report_captions
 
-        report_captions(report, captioner, [rows.get(source) or output.row(source) for source in found.sources])
+        names = work.names if windows else found.sources
+        report_captions(report, captioner, [rows.get(name) or output.row(name) for name in names])
         log.info("a page of %d recordings: %s", len(found.sources), report)
     if failed:
         raise typer.Exit(1)
@@ -149,16 +149,20 @@ def _caption(
     sources: Iterable[Source],
     output: Output | None,
     rows: dict[str, dict],
-    is_silent: Callable[[Caption], bool],
+    names: Mapping[str, bool],
 ) -> int:
-    """Caption sources into a file or to stdout, and into rows by source. Returns how many failed."""
+    """Caption sources into a file or to stdout, and into rows by source. Returns how many failed.
+
+    Args:
+        names: whether a source is a stretch, by its name, in which nothing but silence is unreadable.
+    """
     from tqdm import tqdm
 
     failed = 0
     with tqdm(total=length_hint(sources) or None, unit="clip", disable=None) as bar:  # no bar unless on a terminal
         for made in captioner.stream(sources):
             bar.update()
-            if is_silent(made):
+            if isinstance(made.error, UnreadableSource) and names.get(made.source):
                 made = dataclasses.replace(made, text="Silence.", error=None)
             rows[made.source] = vars(made) | {"error": made.error and str(made.error)}
             if made.error is not None:

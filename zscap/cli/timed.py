@@ -6,8 +6,8 @@ import json
 import logging
 import math
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +17,8 @@ from ..files.timed import SUFFIXES, Line, times, write_lines
 from ..sources import seconds_of, stretches
 
 if TYPE_CHECKING:
-    from ..caption import Caption
     from ..decoding import Captioner
-    from ..roles import Event, Source
+    from ..roles import Source
 
 log = logging.getLogger("zscap")
 EVENT = ("source", "start", "end", "confidence", "name")
@@ -33,7 +32,7 @@ def check_times(
     events: bool,
     report: Path | None,
 ) -> bool:
-    """Whether the output is a file of lines with times.
+    """Whether the output is a file with times, made of rows that lie beside it.
 
     Raises:
         InvalidOption: options that don't go together.
@@ -45,28 +44,22 @@ def check_times(
         raise InvalidOption(
             f"--windows: cuts recordings, and the preset takes {' and '.join(takes)}; choose another one"
         )
-    if windows and report:
-        raise InvalidOption("--report: shows one caption a recording; leave out --windows")
-    suffix = "" if out is None else out.suffix.lower()
-    if suffix in (".vtt", ".srt") and not (windows or events):
+    is_lines = out is not None and out.suffix.lower() in SUFFIXES
+    if is_lines and out.suffix.lower() != ".txt" and not (windows or events):
         raise InvalidOption(f"{out}: holds lines with times; add --windows 10 or --events")
-    timed = suffix in SUFFIXES and bool(windows or events)
+    timed = is_lines and bool(windows or events)
     if timed and len(sources) > 1:
         raise InvalidOption(f"{out}: holds the times of one recording, not of {len(sources)}; choose a .csv or .jsonl")
     if timed and not sources:
         raise InvalidOption(f"{out}: holds the times of a recording, and none is found")
-    if out is not None and out.exists() and (events or (timed and not rows_beside(out).exists())):
+    beside = timed or (events and out is not None)
+    if beside and out.exists() and not rows_beside(out).exists():
         raise UnwritableOutput(f"{out}: is there already; choose another --out")
-    if out is not None and events:  # before an hour is listened to
-        with suppress(OSError):
-            out.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(out, "", "--out")
-        out.unlink()
-    return timed
+    return beside
 
 
 def rows_beside(out: Path) -> Path:
-    """Where the rows lie that a file of lines with times is made of, so that a run can go on."""
+    """Where the rows lie that a file with times is made of, so that a run can go on."""
     return out.with_name(f"{out.name}.jsonl")
 
 
@@ -76,70 +69,74 @@ class Stretches:
     Args:
         seconds: of a stretch.
         output: with the rows of those that have one.
+
+    Attributes:
+        names: of all that went by, those with a row included, and whether each is a stretch.
     """
 
     def __init__(self, recordings: Sequence[str], seconds: float, output: Output | None):
         self.recordings, self.seconds, self.output = recordings, seconds, output
-        self._names: dict[str, None] = {}  # of those that went by
+        self.names: dict[str, bool] = {}
 
     def __length_hint__(self) -> int:
-        return sum(math.ceil(seconds_of(recording) / self.seconds) for recording in self.recordings)
+        there = Counter(row["source"].rpartition("#t=")[0] for row in self.output or () if not row.get("error"))
+        numbers = ((math.ceil(seconds_of(each) / self.seconds), there[one_line(each)]) for each in self.recordings)
+        return sum(max(0, number - done) for number, done in numbers)
 
     def __iter__(self) -> Iterator[Source]:
         for recording in self.recordings:
             try:
                 for stretch in stretches(recording, self.seconds):
-                    self._names[stretch.name] = None
+                    self.names[stretch.name] = True
                     row = {} if self.output is None else self.output.row(stretch.name)
                     if not row or row.get("error"):
                         yield stretch
             except UnreadableSource:
+                self.names[recording] = False
                 yield recording  # its error is said where it is captioned
 
-    def is_silent(self, made: Caption) -> bool:
-        """Whether a caption's error is that of a stretch without sound: of what was cut nothing else is unreadable."""
-        return isinstance(made.error, UnreadableSource) and made.source in self._names
 
-    def write(self, out: Path) -> None:
-        """Write the captions of all stretches as lines with times."""
-        write_lines(out, [Line(*times(name), self.output.row(name)["text"]) for name in self._names])
-
-
-def listen(captioner: Captioner, recordings: Sequence[str], out: Path | None) -> int:
-    """Say which sounds are heard when, on stdout or in a file. Returns how many recordings failed."""
+def listen(captioner: Captioner, recordings: Sequence[str], output: Output | None, rows: dict[str, dict]) -> int:
+    """Say which sounds are heard when, on stdout or in a file, and in rows by source. Returns how many failed."""
     from tqdm import tqdm
 
-    heard: list[tuple[str, Event]] = []
-    failed = 0
-    try:
-        for recording in tqdm(recordings, unit="recording", disable=None):
+    from ..caption import Caption
+
+    failed, ends = 0, 0.0
+    lengths = list(map(seconds_of, recordings))
+    with tqdm(total=round(sum(lengths)) or None, unit="s", disable=None) as bar:  # seconds of sound
+        for recording, length in zip(recordings, lengths, strict=True):
+            begins, ends = ends, ends + length
             try:
-                events = captioner.listen(recording)
+                events = captioner.listen(recording, lambda at, begins=begins: bar.update(int(begins + at) - bar.n))
+                made = Caption(recording, events=events)
             except UnreadableSource as error:
                 log.error(error)
                 failed += 1
-                continue
-            heard += [(recording, event) for event in events]
-            for event in events if out is None else ():
-                tqdm.write("\t".join(map(str, _row(recording, event).values())), file=sys.stdout)
-    finally:  # what was heard before an interruption is kept
-        if out is not None and heard:
-            _write(out, heard)
-    if out is not None:
-        log.info("%d events in %d recordings, %d failed: %s", len(heard), len(recordings), failed, out)
+                made = Caption(recording, error=error)
+            bar.update(int(ends) - bar.n)
+            rows[recording] = vars(made)
+            if output is not None:
+                output.write(made)
+            for event in made.events if output is None else ():
+                tqdm.write("\t".join(map(str, _row(recording, event._asdict()).values())), file=sys.stdout)
     return failed
 
 
-def _row(recording: str, event: Event) -> dict:
-    values = event._asdict() | {"source": one_line(recording)}
-    return {name: values[name] for name in EVENT}
-
-
-def _write(out: Path, heard: list[tuple[str, Event]]) -> None:
-    rows = [_row(*each) for each in heard]
+def write_times(out: Path, output: Output) -> None:
+    """Write the events of all rows, or if they are of stretches their captions, as lines with times or as a table."""
+    if "windows" in output.settings:
+        write_lines(out, sorted(Line(*times(row["source"]), row["text"]) for row in output))
+        return
+    rows = [_row(row["source"], event) for row in output for event in row.get("events", ())]
     if out.suffix.lower() in SUFFIXES:
-        write_lines(out, [Line(event.start, event.end, event.name) for _, event in heard])
+        write_lines(out, [Line(row["start"], row["end"], row["name"]) for row in rows])
     elif out.suffix.lower() == ".csv":
         write_whole(out, row_of(EVENT) + "".join(row_of(row.values()) for row in rows), "--out")
     else:
         write_whole(out, "".join(json.dumps(row) + "\n" for row in rows), "--out")
+
+
+def _row(recording: str, event: dict) -> dict:
+    values = event | {"source": one_line(recording)}
+    return {name: values[name] for name in EVENT}

@@ -6,6 +6,7 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
+from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,10 @@ import numpy as np
 
 from ..errors import UnreadableSource
 from ..files.output import write_whole
+from ..files.timed import FRAGMENT, times
 from ..options import GuidanceOptions, MagicOptions
-from ..sources import read_audio
+from ..roles import Event
+from ..sources import stream_audio
 from .datasets import PUBLISHED, Clip
 
 if TYPE_CHECKING:
@@ -24,8 +27,9 @@ if TYPE_CHECKING:
 
 TEMPLATE = Path(__file__).with_suffix(".html")
 RATE = 16_000  # Hz, of what is played
-LONGEST = 30  # seconds of a clip that are drawn and played
-PICTURE = 240, 80  # pixels
+LONGEST = 3600  # seconds of a clip that are drawn and played
+PIXELS, WIDTHS, HEIGHT = 48, (240, 2400), 80  # of a spectrogram: in a second, the fewest and most in all; and its rows
+FRAME = 256  # samples
 COLOURS = (0, 0, 4), (81, 18, 124), (183, 55, 121), (252, 137, 97), (252, 253, 191)  # from black to bright
 
 
@@ -56,8 +60,11 @@ def write_report(
     *,
     summary: dict | None = None,
     without: Sequence[str | None] = (),
+    timelines: Sequence[Mapping] = (),
 ) -> None:
     """Write a page with all captions: sounds to play, spectrograms, references, scores; to be sorted and searched.
+
+    A clip with a timeline shows its events and stretches below the spectrogram; each can be played by itself.
 
     Args:
         file: the page; it holds everything that it shows.
@@ -66,16 +73,19 @@ def write_report(
         scores: a row for each clip with `text`, `error` and any measures.
         summary: of the run, whose measures are shown with published ones beside them.
         without: captions without guidance, one for each clip.
+        timelines: for each clip `events`, each an `Event`, and `stretches`, each with start, end and caption; where
+            there are some, its row in `scores` needs no `text`.
 
     Raises:
         UnwritableOutput: the file cannot be written.
     """
     columns = [name for name in scores if name not in ("clip", "sound", "text", "error") and scores[name].notna().any()]
     cards = []
-    for clip, row, text in zip(clips, scores.to_dict("records"), without or [None] * len(clips), strict=True):
+    without, timelines = without or [None] * len(clips), timelines or [{}] * len(clips)
+    for clip, row, text, timeline in zip(clips, scores.to_dict("records"), without, timelines, strict=True):
         row = {name: value for name, value in row.items() if value == value and value is not None}
         card = {"name": clip.name, "sound": clip.sound or "", "text": row.get("text"), "error": row.get("error")}
-        card |= {"unguided": text, "references": clip.references, **_heard(clip)}
+        card |= {"unguided": text, "references": clip.references, **_heard(clip), **timeline}
         cards.append(card | {"scores": {name: float(row[name]) for name in columns if name in row}})
     page = {"title": title, "columns": columns, "clips": cards}
     page |= {"facts": [], "measures": [], "warning": "", "published": {"columns": [], "rows": []}}
@@ -95,18 +105,33 @@ def report_captions(file: str | Path, captioner: Captioner, rows: Sequence[Mappi
     Args:
         file: the page.
         captioner: which made them, and now writes what it would without guidance.
-        rows: for each recording `source`, and `text` or `error`, and any of `Caption`'s numbers, also as texts.
+        rows: for each recording, or each stretch of one, `source`, and `text` or `error`, and any of `Caption`'s
+            numbers and events, also as texts.
 
     Raises:
         UnwritableOutput: the file cannot be written.
     """
     import pandas as pd
 
-    clips = [Clip(row["source"], Path(row["source"])) for row in rows]
+    recordings = {name: list(parts) for name, parts in groupby(rows, lambda row: FRAGMENT.sub("", row["source"]))}
+    clips = [Clip(name, Path(name)) for name in recordings]
     numbers = ["matching", "classifier", "log_likelihood"]
-    table = pd.DataFrame(rows, columns=["text", "error", *numbers]).replace("", None)
+    whole = [{row["source"]: row for row in parts}.get(name, {}) for name, parts in recordings.items()]
+    table = pd.DataFrame(whole, columns=["text", "error", *numbers]).replace("", None)
     table[numbers] = table[numbers].astype(float)
-    write_report(file, "Captions by zscap", clips, table, without=unguided(captioner, clips))
+    timelines = []
+    for name, parts in recordings.items():
+        cut = [(*times(row["source"]), row.get("error") or row["text"]) for row in parts if row["source"] != name]
+        timelines.append({"events": [event for row in parts for event in events_of(row)], "stretches": cut})
+    without = () if any(timeline["stretches"] for timeline in timelines) else unguided(captioner, clips)
+    write_report(file, "Captions by zscap", clips, table, without=without, timelines=timelines)
+
+
+def events_of(row: Mapping) -> list[Event]:
+    """Of a caption's row: of a `Caption` itself, of JSON lines, or of a table, where they are a text."""
+    events = row.get("events") or ()
+    events = json.loads(events) if isinstance(events, str) else events
+    return [Event(**event) if isinstance(event, dict) else event for event in events]
 
 
 def _facts(summary: dict) -> list[str]:
@@ -133,41 +158,53 @@ def _published(summary: dict) -> tuple[dict, str]:
     return {"columns": list(values.columns), "rows": rows}, warning
 
 
-def _heard(clip: Clip) -> dict[str, str | None]:
-    """A clip's sound and spectrogram as data URIs; None of what cannot be read as a sound."""
+def _heard(clip: Clip) -> dict[str, str | float | None]:
+    """A clip's sound and spectrogram as data URIs, and their seconds; None of what cannot be read as a sound."""
+    import av
+
+    file, levels, length = io.BytesIO(), [], 0
     try:
-        samples = read_audio(str(clip.source), RATE)[: LONGEST * RATE]
+        with av.open(file, "w", format="mp3") as container:
+            stream = container.add_stream("mp3", rate=RATE, layout="mono")
+            for block in stream_audio(str(clip.source), RATE):
+                frame = av.AudioFrame.from_ndarray(np.clip(block, -1, 1)[None], "fltp", "mono")
+                frame.sample_rate = RATE
+                container.mux(stream.encode(frame))
+                levels.append(_levels(block[: len(block) // FRAME * FRAME]))
+                length += len(block)
+                if length >= LONGEST * RATE:
+                    break
+            container.mux(stream.encode())
     except UnreadableSource:
-        return {"audio": None, "picture": None}
-    return {"audio": _uri("audio/mpeg", _mp3(samples)), "picture": _uri("image/png", _spectrogram(samples))}
+        return {"audio": None, "picture": None, "seconds": None}
+    picture = _uri("image/png", _picture(np.concatenate(levels)))
+    return {"audio": _uri("audio/mpeg", file.getvalue()), "picture": picture, "seconds": length / RATE}
 
 
 def _uri(kind: str, content: bytes) -> str:
     return f"data:{kind};base64,{base64.b64encode(content).decode()}"
 
 
-def _mp3(samples: np.ndarray) -> bytes:
+def _levels(samples: np.ndarray) -> np.ndarray:
+    """Of frames, in dB, from 8 kHz down: float16, shape = (frames, HEIGHT)."""
+    power = np.square(np.abs(np.fft.rfft(samples.reshape(-1, FRAME) * np.hanning(FRAME))))
+    return np.float16(_resized(10 * np.log10(power[:, ::-1] + 1e-12), HEIGHT, axis=1))
+
+
+def _resized(values: np.ndarray, number: int, axis: int) -> np.ndarray:
+    """So many along an axis: the largest of those that fall together, or each several times."""
+    return np.maximum.reduceat(values, np.arange(number) * values.shape[axis] // number, axis=axis)
+
+
+def _picture(levels: np.ndarray) -> bytes:
+    """A spectrogram, a png: 80 dB from black to bright."""
     import av
 
-    frame = av.AudioFrame.from_ndarray(np.clip(samples, -1, 1)[None], "fltp", "mono")
-    frame.sample_rate = RATE
-    file = io.BytesIO()
-    with av.open(file, "w", format="mp3") as container:
-        stream = container.add_stream("mp3", rate=RATE, layout="mono")
-        container.mux([*stream.encode(frame), *stream.encode()])
-    return file.getvalue()
-
-
-def _spectrogram(samples: np.ndarray) -> bytes:
-    """Level over time and frequency, 80 dB from black to bright, up to 8 kHz."""
-    import av
-    from scipy.signal import spectrogram
-
-    _, _, power = spectrogram(samples, RATE, nperseg=min(512, len(samples)), noverlap=min(256, len(samples) // 2))
-    level = 10 * np.log10(power[::-1] + 1e-12)
+    width = int(np.clip(PIXELS * len(levels) * FRAME / RATE, *WIDTHS))
+    level = np.float64(_resized(levels, width, axis=0).T)
     shade = np.clip((level - level.max()) / 80 + 1, 0, 1)
     channels = [np.interp(shade, np.linspace(0, 1, len(COLOURS)), channel) for channel in zip(*COLOURS, strict=True)]
-    frame = av.VideoFrame.from_ndarray(np.stack(channels, -1).astype(np.uint8), format="rgb24").reformat(*PICTURE)
+    frame = av.VideoFrame.from_ndarray(np.stack(channels, -1).astype(np.uint8), format="rgb24")
     codec = av.CodecContext.create("png", "w")
-    codec.width, codec.height, codec.pix_fmt, codec.time_base = *PICTURE, "rgb24", 1
+    codec.width, codec.height, codec.pix_fmt, codec.time_base = width, HEIGHT, "rgb24", 1
     return b"".join(bytes(packet) for packet in codec.encode(frame))

@@ -96,10 +96,11 @@ def run(
     }
     summary = measure(dataset, facts, out, timing)
     if report:
-        from .report import unguided, write_report
+        from .report import events_of, unguided, write_report
 
-        title, without = f"{preset} on {dataset.name}", unguided(captioner, dataset.clips)
-        write_report(report, title, dataset.clips, read_scores(out), summary=summary, without=without)
+        more = {"without": unguided(captioner, dataset.clips)}
+        more["timelines"] = [{"events": events_of(row)} for row in map(rows_of(out).get, names)]
+        write_report(report, f"{preset} on {dataset.name}", dataset.clips, read_scores(out), summary=summary, **more)
     return summary
 
 

@@ -81,6 +81,10 @@ class Output(AbstractContextManager):
         """What the file holds of a source, by column: of a table, texts. Empty if it has no row."""
         return self._parsed(self._lines.get(one_line(source), ""))
 
+    def __iter__(self) -> Iterator[dict]:
+        """All rows, as `row` gives them, in the order of the file."""
+        return map(self._parsed, self._lines.values())
+
     def write(self, made: Caption) -> None:
         """Append a row; the first time, rows of failures that are tried again go, and what a killed run left over."""
         row = {"source": made.source, "error": str(made.error)}

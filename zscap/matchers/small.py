@@ -7,8 +7,7 @@ it lie, each by its probability.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -179,13 +178,17 @@ class SmallMatcher:
         return cls(ear, texts)
 
     @torch.no_grad()
-    def hear(self, source: Source) -> Windows:
-        """What is heard in each window of a recording, of any length.
+    def hear(self, source: Source, progress: Callable[[float], object] | None = None) -> Windows:
+        """What is heard in each window of a recording, of any length; progress as of `listen`.
 
         Raises:
             UnreadableSource: no such file, or it holds no sound.
         """
-        parts = [(self.ear(self.ear.maps(each)), each.std(-1), starts) for each, starts in windowed(source)]
+        parts = []
+        for each, starts in windowed(source):
+            parts.append((self.ear(self.ear.maps(each)), each.std(-1), starts))
+            if progress is not None:
+                progress((starts[-1].item() + PATCH_SAMPLES) / RATE)
         return Windows(*map(torch.cat, zip(*parts, strict=True)))
 
     def probabilities(self, source: Source) -> Tensor:
@@ -202,17 +205,21 @@ class SmallMatcher:
         return self.listen(source).embeddings
 
     @torch.no_grad()
-    def listen(self, source: Source) -> Heard:
+    def listen(self, source: Source, progress: Callable[[float], object] | None = None) -> Heard:
         """Tell the sounds of a recording apart (docs/METHODS.md, 5 and 6).
 
         Embeddings are those of the whole, and if there are several sounds, of each. The first is the most probable
         name, with all whose meaning is alike; a vague one only where no other is as probable as TELLS. Another one is
         of a name of AudioSet's that is not vague, as `JOINS` says.
 
+        Args:
+            source: a recording.
+            progress: is told how far the recording has been heard, in seconds, every ten or so.
+
         Raises:
             UnreadableSource: no such file, or it holds no sound.
         """
-        windows = self.hear(source)
+        windows = self.hear(source, progress)
         heard = of_best_windows(windows.probabilities, windows.loudness)
         heard = heard.where(self._telling(heard), VAGUE * heard)
         sounds = self._told_apart(windows, heard)

@@ -61,23 +61,8 @@ def stream_audio(source: Source, rate: int, channel: int | None = None) -> Itera
         UnreadableSource: no such file, without sound, sampled at less than 1 kHz, shorter than 0.1 s, too large, not
             finite, or silent, as a constant is: all before the first block.
     """
-    name = source_name(source)
-    with reading_source(name, "audio", "wav, flac, ogg, mp3, m4a or mp4"):
-        for track in count():
-            seconds, mixed, levels = _measured(source, track, channel, name)
-            if levels.max() >= SILENCE:
-                break
-            if not seconds:  # no more tracks
-                reason = f"is silent, it holds no samples over {SILENCE:g} of full scale around a constant"
-                raise UnreadableSource(f"{name}: {reason}; give a recording with sound")
-        if seconds < MIN_SECONDS:
-            raise UnreadableSource(f"{name}: {seconds:.3f} s is too short; give at least {MIN_SECONDS} s of sound")
-        channel = int(levels.argmax()) if mixed < max(SILENCE, CANCELLED * levels.max()) else channel
-        for of, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
-            resampler = soxr.ResampleStream(of, rate, 1)
-            for block, _ in blocks:  # soxr holds some samples back, of a short one all
-                yield from filter(len, [resampler.resample_chunk(_mixed(block, channel))])
-            yield from filter(len, [resampler.resample_chunk(np.zeros(0, np.float32), last=True)])
+    # soxr holds some samples back, of a short block all
+    return (block for block, _ in _audible(source, rate, channel) if len(block))
 
 
 class Stretch(tuple):
@@ -107,17 +92,38 @@ def stretches(source: Source, seconds: float, rate: int = 32_000) -> Iterator[St
     if not MIN_SECONDS <= seconds <= MAX_SECONDS:
         raise InvalidOption(f"stretches of {seconds} s: must be of {MIN_SECONDS} to {MAX_SECONDS:,} s, e.g. 10")
     name, length, held, start = source_name(source), round(seconds * rate), np.empty(0, np.float32), 0
-    faint = FAINT * max(np.ptp(block) for block in stream_audio(source, rate))
 
-    def cut(samples: np.ndarray) -> Stretch:
-        return Stretch(samples * (np.ptp(samples) >= faint), rate, name, start / rate)
+    def cut(samples: np.ndarray, faint: float) -> Stretch:
+        return Stretch(samples * (np.ptp(samples) / 2 >= faint), rate, name, start / rate)
 
-    for block in stream_audio(source, rate):
+    for block, level in _audible(source, rate, None):
         held = np.concatenate([held, block])
         while len(held) >= length + MIN_SECONDS * rate:
-            yield cut(held[:length])
+            yield cut(held[:length], FAINT * level)
             held, start = held[length:], start + length
-    yield cut(held)
+    yield cut(held, FAINT * level)
+
+
+def _audible(source: Source, rate: int, channel: int | None) -> Iterator[tuple[np.ndarray, float]]:
+    """The blocks of `stream_audio`, and empty ones, each with half of the range of the whole."""
+    name = source_name(source)
+    with reading_source(name, "audio", "wav, flac, ogg, mp3, m4a or mp4"):
+        for track in count():
+            seconds, mixed, levels = _measured(source, track, channel, name)
+            if levels.max() >= SILENCE:
+                break
+            if not seconds:  # no more tracks
+                reason = f"is silent, it holds no samples over {SILENCE:g} of full scale around a constant"
+                raise UnreadableSource(f"{name}: {reason}; give a recording with sound")
+        if seconds < MIN_SECONDS:
+            raise UnreadableSource(f"{name}: {seconds:.3f} s is too short; give at least {MIN_SECONDS} s of sound")
+        if mixed < max(SILENCE, CANCELLED * levels.max()):
+            channel, mixed = int(levels.argmax()), levels.max()
+        for of, blocks in groupby(_blocks(source, track, name), itemgetter(1)):
+            resampler = soxr.ResampleStream(of, rate, 1)
+            for block, _ in blocks:
+                yield resampler.resample_chunk(_mixed(block, channel)), mixed
+            yield resampler.resample_chunk(np.zeros(0, np.float32), last=True), mixed
 
 
 def _measured(source: Source, track: int, channel: int | None, name: str) -> tuple[float, float, np.ndarray]:
