@@ -1,9 +1,10 @@
 """How well `small` tells what sounds when, and how well it knows how sure it may be.
 
-`python -m studies.events` writes two tables into data/results, in five minutes on one thread. small_events.csv: F1 of
+`python -m studies.events` writes three tables into data/results, in ten minutes on one thread. small_events.csv: F1 of
 one-second segments over DESED's ten classes (Turpault et al., 2019) on recordings of data/captioned/events, of the
 events, and of plain thresholds on YAMNet's outputs. small_confidence.csv: of recordings that the further outputs of
-notebook 98 have not learnt from, how often captions are right, and how sure they are.
+notebook 98 have not learnt from, how often captions are right, and how sure they are. small_mixtures.csv: of such
+recordings alone, laid over each other and one after the other, how often all are named, and something else.
 """
 
 from __future__ import annotations
@@ -18,9 +19,11 @@ from sklearn.metrics import roc_auc_score
 from tqdm import tqdm
 
 import zscap
+from studies.hearing import five_seconds, level
+from studies.phrases import KINDS
 from studies.provenance import record
 from studies.recordings import everyday, hold_out_small
-from zscap.evaluation.naming import names_sound
+from zscap.evaluation.naming import ALL, names_sound
 from zscap.folders import data_folder
 from zscap.matchers.small import PATCH_SAMPLES, RATE, SmallMatcher
 
@@ -40,6 +43,13 @@ CLASSES = {  # of DESED, and names of events that mean it
     "Electric_shaver_toothbrush": ("Electric shaver, electric razor", "Electric toothbrush"),
 }
 CLASS = {name: kind for kind, names in CLASSES.items() for name in names}
+WAYS = {  # of mixing: how many sounds, and by how many dB each is weaker than the one before; None: it follows
+    "alone": (1, 0),
+    "at 0 dB": (2, 0),
+    "at 6 dB": (2, 6),
+    "in succession": (2, None),
+    "three in succession": (3, None),
+}
 Segments = set[tuple[int, str]]  # which second, which class
 
 
@@ -121,10 +131,51 @@ def confidence(captioner: zscap.Captioner, clips_per_class: int = 2) -> pd.DataF
     return pd.DataFrame(rows)
 
 
+def mixtures(captioner: zscap.Captioner, number: int = 60, seed: int = 0) -> pd.DataFrame:
+    """Of recordings of ESC-50's and kitchen20's kinds: how often captions name all sounds, and what is none of them.
+
+    What a phrase for one of the sounds names is not invented: "water rushes in a flushing toilet".
+    """
+    hold_out_small(captioner.matcher, ROOT / "runs" / "small_audio_encoder", "4")
+    clips = everyday(data_folder(), "4")
+    clips = clips[clips["test"] & clips["kind"].isin(ALL)]
+    paths = clips.groupby("kind")["path"].agg(list).to_dict()
+    means = {kind: {other for other in ALL if any(names_sound(text, other) for text in KINDS[kind])} for kind in paths}
+    random, rows = np.random.default_rng(seed), []
+    for way, (sounds, weaker) in {
+        "one": (1, 0),
+        "0 dB": (2, 0),
+        "6 dB": (2, 6),
+        "two": (2, None),
+        "three": (3, None),
+    }.items():
+        found = []
+        for _ in tqdm(range(number), desc=way):
+            kinds = random.choice(list(paths), sounds, replace=False).tolist()
+            samples = [five_seconds(str(random.choice(paths[kind]))) for kind in kinds]
+            parts = [0.1 * part / level(part) for part in samples]
+            mixed = np.concatenate(parts) if weaker is None else _over(parts, weaker)
+            text = captioner([(mixed, RATE)])[0].text
+            named = [names_sound(text, kind) for kind in kinds]
+            others = set(ALL) - set(kinds).union(*(means[kind] for kind in kinds))
+            found.append((all(named), any(named), any(names_sound(text, other) for other in others)))
+        all_named, one_named, invented = np.mean(found, axis=0)
+        rows.append({"way": way, "n": number, "all_named": all_named, "one_named": one_named, "invented": invented})
+    return pd.DataFrame(rows)
+
+
+def _over(parts: list[np.ndarray], weaker: float) -> np.ndarray:
+    """Recordings laid over each other, each `weaker` dB below the one before."""
+    mixed = np.zeros(max(map(len, parts)), np.float32)
+    for place, part in enumerate(parts):
+        mixed[: len(part)] += part * 10 ** (-weaker * place / 20)
+    return mixed
+
+
 def main() -> None:
     torch.set_num_threads(1)
     captioner = zscap.load("small")
-    for name, measure in (("small_events", events), ("small_confidence", confidence)):
+    for name, measure in (("small_events", events), ("small_confidence", confidence), ("small_mixtures", mixtures)):
         table, file = measure(captioner).round(3), ROOT / "data" / "results" / f"{name}.csv"
         table.to_csv(file, index=False, lineterminator="\n")
         record(file, "python -m studies.events", {})

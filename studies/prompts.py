@@ -79,7 +79,7 @@ def central(small: zscap.Captioner, of_one: bool) -> Callable[[str], str]:
         heard = small.matcher.listen(path)
         if of_one:
             return store.texts[(store.embeddings @ heard.embeddings[0]).argmax()]
-        return store.nearest(heard.sounds, small.options.num_nearest).texts[0]
+        return store.nearest(heard, small.options.num_nearest).texts[0]
 
     return write
 

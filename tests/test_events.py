@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -69,7 +70,8 @@ def test_events_have_names_and_times_and_silence_has_none(small, samples):
 
 
 def test_an_event_of_a_short_recording_ends_with_it(small, samples):
-    (event, *_) = small.listen((samples[: RATE // 2], RATE))
+    loudest = int(np.abs(samples[: len(read_audio(FIRST, RATE))]).argmax())
+    (event, *_) = small.listen((samples[max(0, loudest - RATE // 4) :][: RATE // 2], RATE))
     assert (event.start, event.end) == (0, 0.5)
 
 
@@ -79,6 +81,22 @@ def test_a_caption_has_its_events_and_how_sure_it_is(small):
     unclear = small(str(FIRST), unclear_below=1.0)
     assert unclear.text == UNCLEAR and unclear.matching < caption.matching
     assert small(str(FIRST), unclear_below=caption.confidence).text == caption.text
+
+
+def test_sounds_are_told_in_the_order_in_which_they_are_heard(small):
+    parts = [read_audio(path, RATE) / np.abs(read_audio(path, RATE)).max() for path in (FIRST, SECOND)]
+    for samples, order in ((parts, ["dog_bark", "thunderstorm"]), (parts[::-1], ["thunderstorm", "dog_bark"])):
+        caption = small((np.concatenate(samples), RATE))
+        clauses = caption.text.split(", then ")
+        assert len(clauses) == 2 and all(map(names_sound, clauses, order)), caption.text
+    assert "then" not in small((np.concatenate(parts * 2), RATE)).text
+
+
+def test_noise_is_called_noise_and_what_is_hardly_a_sound_unclear(small):
+    noise, click = np.random.default_rng(0).normal(0, 0.1, 5 * RATE).astype(np.float32), np.zeros(5 * RATE, np.float32)
+    click[2 * RATE] = 0.9
+    assert re.search(r"\b(noise|hiss|static)", small((noise, RATE)).text, re.IGNORECASE)
+    assert small((click, RATE)).text == UNCLEAR
 
 
 def test_events_of_a_stretch_have_their_times_in_the_recording(small, samples):

@@ -165,7 +165,7 @@ class Captioner:
         if not hasattr(self.matcher, "listen"):
             name = type(self.matcher).__name__
             raise InvalidOption(f"matcher {name}: doesn't tell sounds apart; load a preset that does, such as small")
-        return self.matcher.listen(source, progress).events
+        return self.matcher.listen(source, *([progress] if progress else [])).events
 
     def _captions(
         self, sources: Iterable[Source], options: DecodingOptions, watch: list[Step] | None = None
@@ -255,7 +255,7 @@ class Captioner:
             names = self._keywords(options.keywords).best(heard.embeddings[0], options.num_keywords)
             prompt = prompt_with(names, options)
         if options.store:
-            nearest = self._store(options.store).nearest(heard.sounds, options.num_nearest)
+            nearest = self._store(options.store).nearest(heard, options.num_nearest)
             prompt = prompt_after(nearest.texts[: options.num_examples], prompt, options)
         state = self.language_model.begin(prompt, source)
         limit = self._max_new_tokens(state.tokens.shape[1], options)

@@ -47,11 +47,14 @@ class Heard(NamedTuple):
         embeddings: Tensor, shape = (1 + sounds, d), unit rows: of the source, then of each sound if it has several.
         events: sorted by their start.
         confidence: the probability that the source's main sound is what it is taken for; None where it isn't known.
+        follows: of each sound after the first, whether it is heard after the one before it; without it they sound
+            together.
     """
 
     embeddings: Tensor
     events: tuple[Event, ...] = ()
     confidence: float | None = None
+    follows: tuple[bool, ...] = ()
 
     @property
     def sounds(self) -> Tensor:

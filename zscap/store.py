@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -23,12 +24,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from .options import DecodingOptions
-    from .roles import Matcher
+    from .roles import Heard, Matcher
 
 WRITTEN = ASSETS / "captions.txt"  # by this project: studies/captions.py
 # Names that stand for what `zscap fetch captions` brings: texts of training splits.
 STORES = {"audiocaps": Path("captions", "audiocaps_train.csv"), "clotho": Path("captions", "clotho_development.csv")}
 JOINED = re.compile(r",| (and|as|while|with|then|followed by) ")  # of several sounds
+OWN = 0.5  # of a caption's cosine with a source, beside what it agrees with the others near
 BATCH = 256  # texts that are embedded between two steps of the progress bar
 COLUMNS = "caption", *(f"caption_{number}" for number in range(1, 6))  # AudioCaps has the first, Clotho the others
 MAX_TEXTS, MAX_BYTES = 1_000_000, 2**28  # of a store
@@ -61,29 +63,42 @@ class Store:
         single = [index for index, text in enumerate(self.texts) if not JOINED.search(text)]
         self._single = [self.texts[index] for index in single], self.embeddings[single]
 
-    def nearest(self, sounds: Tensor, number: int) -> Nearest:
-        """The captions near the sounds of a source, (sounds, d); those of several are joined into one."""
+    def nearest(self, heard: Heard, number: int) -> Nearest:
+        """The captions near the sounds of a source; those of several are joined into one."""
+        sounds = heard.sounds
         if len(sounds) == 1 or not self._single[0]:
             texts, near = _central(self.texts, self.embeddings, sounds[0], number)
             return Nearest(texts, [near])
         each = [_central(*self._single, sound, max(1, number // len(sounds))) for sound in sounds]
-        texts = [joined(parts) for parts in zip(*(texts for texts, _ in each), strict=True)]
+        texts = [joined(parts, heard.follows) for parts in zip(*(texts for texts, _ in each), strict=True)]
         return Nearest(list(dict.fromkeys(texts)), [near for _, near in each])
 
 
 def _central(texts: Sequence[str], embeddings: Tensor, source: Tensor, number: int) -> tuple[list[str], Tensor]:
-    """Of captions the `number` of highest cosine with a source, (d,), those first that agree most with the rest."""
+    """Of captions the `number` of highest cosine with a source, (d,), those first that agree most with the rest.
+
+    A part of their own cosine counts, too.
+    """
     embeddings = embeddings.to(source)
-    near = (embeddings * source).sum(-1).topk(min(number, len(texts))).indices
-    agreement = (embeddings[near] @ embeddings[near].T).mean(-1)
+    fit, near = (embeddings * source).sum(-1).topk(min(number, len(texts)))
+    agreement = (embeddings[near] @ embeddings[near].T).mean(-1) + OWN * fit
     near = near[agreement.argsort(descending=True, stable=True)]
     return [texts[index] for index in near.tolist()], embeddings[near]
 
 
-def joined(captions: Sequence[str]) -> str:
-    """Captions of one sound each as one: "A dog barks." and "It rains." are "A dog barks and it rains."; none twice."""
-    first, *others = dict.fromkeys(caption.strip().rstrip(".") for caption in captions)
-    return " and ".join([first, *(other[:1].lower() + other[1:] for other in others)]) + "."
+def joined(captions: Sequence[str], follows: Sequence[bool] = ()) -> str:
+    """Captions of one sound each as one, none twice.
+
+    >>> joined(["A dog barks.", "It rains.", "A dog barks."]), joined(["A dog barks.", "It rains."], [True])
+    ('A dog barks and it rains.', 'A dog barks, then it rains.')
+    """
+    first, *others = (caption.strip().rstrip(".") for caption in captions)
+    text, said = first, {first}
+    for other, after in zip_longest(others, follows, fillvalue=False):
+        if other not in said:
+            text += (", then " if after else " and ") + other[:1].lower() + other[1:]
+        said.add(other)
+    return f"{text}."
 
 
 def prompt_after(examples: Sequence[str], prompt: str, options: DecodingOptions) -> str:

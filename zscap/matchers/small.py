@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from copy import deepcopy
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -39,17 +40,21 @@ SUREST = 0.25  # so much more count the surest name and those alike
 EXPLAINED = 1.0, 0.7  # of what is heard of a name where another one sounds alone: for captions, for events
 SOUNDS, JOINS = 3, 0.7  # at most so many in a caption, each but the first at least so probable
 SPEECH = 0.2  # from this probability on it joins, and is an event
-FURTHER, ALONE = 0.4, 0.8  # from this probability on a further name joins
-MOST = 2
-SURE, MEANT = 0.7, 0.25  # where a name of AudioSet's is so probable that no further one means, by so high a cosine
+FURTHER = 0.3  # from this probability on a further name joins
+ADDS, COVERED = 0.06, 0.4  # of the loud windows: by each further name, by all together
+SURE = 0.5, 0.9  # from these probabilities on speech, or another name of AudioSet's, is not left out
+MEANT = 0.25  # so high is the cosine with a name that means it
 PRESENT, LASTS = 0.3, 0.1  # so probable is an event at its best, and while it lasts
 STRETCH = 20  # windows, ten seconds: they tell which events there are
 FAINT = 0.01  # of the loudest window's root mean square: a stretch that is nowhere louder holds no events
+BEFORE = 0.95  # of the pairs of a window of each of two sounds: where one of them is heard first, the other follows
 EDGE = STRIDE // 2  # samples at either end of an event's windows that may be without it
-CONFIDENCE = 1.1, -1.6, 0.3  # of the log odds; added for a name of AudioSet's, for a further one
+CONFIDENCE = 0.85, -1.25, 0.95  # of the log odds; added for a name of AudioSet's, for a further one
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 BEHIND = (0, 1, 0, 1)  # TensorFlow's padding for a stride of two: zeros behind, none in front
+MODEST = 0.6  # power by which further names' probabilities, right more often than they say, place a recording
+ALONE = 0.33  # weight of further names that exclude each other; the others' is the rest
 SHARED = 10  # blocks whose maps the further outputs hear, too
 
 
@@ -57,7 +62,7 @@ class Yamnet(nn.Module):
     """YAMNet, frozen, with further outputs beside its own, and where the names of all outputs lie among texts.
 
     The convolutions are those of MobileNet v1 (arXiv 1704.04861) as YAMNet has them (Plakal and Ellis, 2020); they and
-    AudioSet's outputs are its own to the last digit. A further name's probability is the geometric mean of two: one of
+    AudioSet's outputs are its own to the last digit. A further name's probability is a geometric mean of two: one of
     names that exclude each other, on YAMNet's embedding, and one by itself at the places of maps of a branch, which
     has learnt from sounds laid over each other.
 
@@ -107,8 +112,8 @@ class Yamnet(nn.Module):
     def forward(self, maps: Tensor) -> Tensor:
         """Probability of each name in each window, (n, names), of windows' maps."""
         embeddings = self.embed(maps)
-        further = self.further(embeddings).softmax(-1) * self.logits_apart(maps).sigmoid()
-        return torch.cat([self.outputs(embeddings).sigmoid(), further.sqrt()], dim=-1)
+        alone, apart = self.further(embeddings).softmax(-1), self.logits_apart(maps).sigmoid()
+        return torch.cat([self.outputs(embeddings).sigmoid(), alone**ALONE * apart ** (1 - ALONE)], dim=-1)
 
 
 class Separable(nn.Module):
@@ -150,9 +155,11 @@ class SmallMatcher:
     def __init__(self, ear: Yamnet, texts: TextEncoder):
         self.ear, self.texts = ear.eval().requires_grad_(False), texts
         self.vague = torch.tensor([name in ear.vague for name in ear.names])
+        self.sounds = torch.tensor([name != "Silence" for name in ear.names])
         self.is_further = is_further = torch.arange(len(ear.names)) >= ear.outputs.out_features
         speech = torch.tensor([name == "Speech" for name in ear.names])  # heard in most recordings of the world
-        self.joins = torch.where(speech, SPEECH, JOINS).masked_fill(is_further, ALONE).masked_fill(self.vague, torch.inf)
+        own = ~(self.vague | is_further)
+        self.joins, self.sure = (torch.where(speech, *each).where(own, torch.inf) for each in ((SPEECH, JOINS), SURE))
         self.present = torch.where(speech, SPEECH, PRESENT)
         # A recording's embedding is the one whose cosines with the names are the probabilities, by ridge regression:
         # names that mean the same share what is heard, instead of each adding it once more.
@@ -198,19 +205,14 @@ class SmallMatcher:
 
     def encode_source(self, sources: Sequence[Source]) -> Tensor:
         """Embed recordings, each by itself: shape = (n, d), unit rows. Raises UnreadableSource."""
-        return torch.stack([self.encode_sounds(source)[0] for source in sources])
-
-    def encode_sounds(self, source: Source) -> Tensor:
-        """The embeddings of `listen`."""
-        return self.listen(source).embeddings
+        return torch.stack([self.listen(source).embeddings[0] for source in sources])
 
     @torch.no_grad()
     def listen(self, source: Source, progress: Callable[[float], object] | None = None) -> Heard:
         """Tell the sounds of a recording apart (docs/METHODS.md, 5 and 6).
 
-        Embeddings are those of the whole, and if there are several sounds, of each. The first is the most probable
-        name, with all whose meaning is alike; a vague one only where no other is as probable as TELLS. Another one is
-        of a name of AudioSet's that is not vague, as `JOINS` says.
+        Embeddings are those of the whole, and if there are several sounds, of each: by the probabilities of its name
+        and of those whose meaning is alike.
 
         Args:
             source: a recording.
@@ -223,28 +225,45 @@ class SmallMatcher:
         heard = of_best_windows(windows.probabilities, windows.loudness)
         heard = heard.where(self._telling(heard), VAGUE * heard)
         sounds = self._told_apart(windows, heard)
-        rows = [heard * self.alike[index] * (self.alike[index] >= ALIKE) for index, _ in sounds]
-        rows = [heard + SUREST * rows[0], *(rows if len(rows) > 1 else ())]
+        names, follows = self._in_order([index for index, _ in sounds], windows)
+        heard = heard.where(~self.is_further, heard**MODEST)
+        surest, *rows = (heard * self.alike[index] * (self.alike[index] >= ALIKE) for index in (sounds[0][0], *names))
+        rows = [heard + SUREST * surest, *(rows if len(names) > 1 else ())]
         embeddings = normalize(torch.stack(rows) @ self.project, dim=-1)
-        return Heard(embeddings, tuple(self._events(windows)), self._confidence(*sounds[0]))
+        return Heard(embeddings, tuple(self._events(windows)), self._confidence(*sounds[0]), follows)
+
+    def _in_order(self, names: list[int], windows: Windows) -> tuple[list[int], tuple[bool, ...]]:
+        """Names by when they are heard, and of each but the first whether it is after the one before it.
+
+        A name is heard where it is at least half as probable as at its best.
+        """
+        heard = windows.probabilities[:, names] * (windows.loudness >= FLOOR * windows.loudness.max())[:, None]
+        heard = [on.nonzero().flatten().float() for on in (heard >= 0.5 * heard.amax(0)).T]
+        order = torch.stack([each.mean() for each in heard]).argsort(stable=True).tolist()
+        apart = [bool((heard[a][:, None] < heard[b]).float().mean() >= BEFORE) for a, b in pairwise(order)]
+        return [names[index] for index in (order if any(apart) else range(len(names)))], tuple(apart)
 
     def _told_apart(self, windows: Windows, heard: Tensor) -> list[tuple[int, float]]:
         """The sounds of a caption as `_sounds` has them.
 
-        Further names have learnt from single things: they are second sounds only where they leave none of AudioSet's
-        likely names without a meaning.
+        They are further names where these cover the recording; else a second sound is of AudioSet's names.
         """
         loud = windows.probabilities[windows.loudness >= FLOOR * windows.loudness.max()]
         joins = torch.full_like(self.joins, FURTHER).where(self.is_further, torch.inf)
-        further = self._sounds(loud * self.is_further, joins, EXPLAINED[1])[:SOUNDS]
-        means = self.alike[[index for index, _ in further]].amax(0)
-        if len(further) > 1 and (heard * ~self.is_further * (means < MEANT)).max() < SURE:
-            return further
-        return self._sounds(heard[None], self.joins, EXPLAINED[0])[:MOST]
+        found, cover = [], loud.new_zeros(len(loud))
+        for index, probability in self._sounds(loud * self.is_further, joins, EXPLAINED[1]):
+            more = torch.maximum(cover, loud[:, index])
+            if not found or (more - cover).mean() >= ADDS:
+                found, cover = [*found, (index, probability)], more
+        if len(found) > 1 and cover.mean() >= COVERED:
+            unlike = self.alike[[index for index, _ in found]].amax(0) < MEANT
+            if not (heard * unlike >= self.sure).any():
+                return found[:SOUNDS]
+        return self._sounds(heard[None], self.joins, EXPLAINED[0])[:SOUNDS]
 
     def _telling(self, heard: Tensor) -> Tensor:
-        """Which names count, (names,), of names' probabilities: not vague ones where another name says more."""
-        return ~self.vague if (heard[~self.vague] >= TELLS).any() else torch.ones_like(self.vague)
+        """Which names count, (names,), of names' probabilities: silence never, vague ones where no other says more."""
+        return ~self.vague if (heard[~self.vague] >= TELLS).any() else self.sounds
 
     def _sounds(self, heard: Tensor, joins: Tensor, explained: float) -> list[tuple[int, float]]:
         """Names of different sounds, the most probable first, with what others leave of their probabilities.
