@@ -44,11 +44,11 @@ CLASSES = {  # of DESED, and names of events that mean it
 }
 CLASS = {name: kind for kind, names in CLASSES.items() for name in names}
 WAYS = {  # of mixing: how many sounds, and by how many dB each is weaker than the one before; None: it follows
-    "alone": (1, 0),
-    "at 0 dB": (2, 0),
-    "at 6 dB": (2, 6),
-    "in succession": (2, None),
-    "three in succession": (3, None),
+    "one": (1, 0),
+    "0 dB": (2, 0),
+    "6 dB": (2, 6),
+    "two": (2, None),
+    "three": (3, None),
 }
 Segments = set[tuple[int, str]]  # which second, which class
 
@@ -142,13 +142,7 @@ def mixtures(captioner: zscap.Captioner, number: int = 60, seed: int = 0) -> pd.
     paths = clips.groupby("kind")["path"].agg(list).to_dict()
     means = {kind: {other for other in ALL if any(names_sound(text, other) for text in KINDS[kind])} for kind in paths}
     random, rows = np.random.default_rng(seed), []
-    for way, (sounds, weaker) in {
-        "one": (1, 0),
-        "0 dB": (2, 0),
-        "6 dB": (2, 6),
-        "two": (2, None),
-        "three": (3, None),
-    }.items():
+    for way, (sounds, weaker) in WAYS.items():
         found = []
         for _ in tqdm(range(number), desc=way):
             kinds = random.choice(list(paths), sounds, replace=False).tolist()

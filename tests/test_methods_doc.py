@@ -97,3 +97,6 @@ def test_events_and_confidence_are_what_was_measured():
     for row in csv.DictReader((ROOT / "data" / "results" / "small_confidence.csv").open()):
         assert f"{row['clips']} recordings" in section
         assert all(f"{float(row[name]):.3f}" in section for name in ("right", "confidence", "auc"))
+    for row in csv.DictReader((ROOT / "data" / "results" / "small_mixtures.csv").open()):
+        cells = [f"{float(row[name]):.2f}" for name in ("all_named", "one_named", "invented")]
+        assert f"| {' | '.join([row['way'], row['n'], *cells])} |" in section

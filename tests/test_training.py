@@ -22,7 +22,7 @@ SMOKE = {
         "token_width": 16, "width": 32, "layers": 1, "hidden": 32, "steps": 4, "batch": 16, "every": 2,
     },
     "98_small_audio_encoder": {
-        "texts": "random", "steps": 4, "pairs": 20, "triples": 4, "take_every": 6,
+        "texts": "random", "steps": 4, "pairs": 20, "triples": 4, "take_every": 6, "mixtures": 6, "branch_steps": 5,
     },
     "92_audio_encoder": {
         "tower_file": "", "channels": [4, 8, 8], "pairs": 40, "negatives": 60, "steps": 4, "batch": 8,
