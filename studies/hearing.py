@@ -17,13 +17,13 @@ from tqdm.auto import tqdm
 from zscap.errors import UnreadableSource
 from zscap.files.packed import SCALE
 from zscap.matchers.small import (
-    FLOOR,
     LOUDEST,
     PATCH_SAMPLES,
     RATE,
     SHARED,
     STRIDE,
     Yamnet,
+    is_loud,
     of_best_windows,
     windowed,
 )
@@ -105,15 +105,20 @@ def heard(ear: Yamnet, paths: Sequence[Path], folder: str | Path) -> list[Heard 
     found: list[Heard | None] = []
     for start in tqdm(range(0, len(paths), SAVED), desc=f"hundreds of {len(paths)} recordings", disable=None):
         asked = [str(path) for path in paths[start : start + SAVED]]
-        file = Path(folder) / f"{start:05}.pt"
-        saved = torch.load(file, weights_only=True) if file.is_file() else {}
-        if saved.get("paths") != asked:
-            saved = {"paths": asked, "heard": [_heard(ear, path) for path in asked]}
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(saved, file.with_suffix(".part"))
-            file.with_suffix(".part").replace(file)
-        found += saved["heard"]
+        make = lambda asked=asked: [_heard(ear, path) for path in asked]  # noqa: E731
+        found += _kept(Path(folder) / f"{start:05}.pt", asked, make)
     return found
+
+
+def _kept(file: Path, asked: list, make: Callable[[], list]) -> list:
+    """What a file keeps of what is asked, or what is made now and kept there."""
+    saved = torch.load(file, weights_only=True) if file.is_file() else {}
+    if saved.get("asked") != asked:
+        saved = {"asked": asked, "made": make()}
+        file.parent.mkdir(parents=True, exist_ok=True)
+        torch.save(saved, file.with_suffix(".part"))
+        file.with_suffix(".part").replace(file)
+    return saved["made"]
 
 
 def _heard(ear: Yamnet, path: str) -> Heard | None:
@@ -144,17 +149,11 @@ def laid_over(
     """
     found = []
     for start in tqdm(range(0, number, MIXED), desc=f"five hundreds of {number} mixtures", disable=None):
-        file = Path(folder) / f"{start:05}.pt"
-        saved = torch.load(file, weights_only=True) if file.is_file() else {}
-        if saved.get("paths") != (asked := [seed, *map(str, paths)]):
-            random = np.random.default_rng([seed, start])
-            parts = [_mixture(ear, paths, kinds, random) for _ in range(min(MIXED, number - start))]
-            saved = {"paths": asked, "maps": torch.cat([one for one, _ in parts])}
-            saved["targets"] = torch.cat([other for _, other in parts])
-            file.parent.mkdir(parents=True, exist_ok=True)
-            torch.save(saved, file.with_suffix(".part"))
-            file.with_suffix(".part").replace(file)
-        found.append((saved["maps"], saved["targets"]))
+        random = np.random.default_rng([seed, start])
+        make = lambda start=start, random=random: [  # noqa: E731
+            _mixture(ear, paths, kinds, random) for _ in range(min(MIXED, number - start))
+        ]
+        found += _kept(Path(folder) / f"{start:05}.pt", [seed, number, *map(str, paths)], make)
     return torch.cat([one for one, _ in found]), torch.cat([other for _, other in found])
 
 
@@ -178,7 +177,7 @@ def _mixture(ear: Yamnet, paths: Sequence[Path], kinds: Sequence[int], random: n
         own = torch.from_numpy(part * gain).unfold(0, PATCH_SAMPLES, STRIDE).std(-1)
         targets[(own >= 0.05 * own.max()) & (own >= 0.08 * loudness), kinds[index]] = -1
         targets[(own >= 0.2 * own.max()) & (own >= 0.2 * loudness), kinds[index]] = 1
-    loud = loudness >= FLOOR * loudness.max()
+    loud = is_loud(loudness)
     return ear.maps(windows[loud]).half(), targets[loud]
 
 

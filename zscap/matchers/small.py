@@ -161,6 +161,7 @@ class SmallMatcher:
         own = ~(self.vague | is_further)
         self.joins, self.sure = (torch.where(speech, *each).where(own, torch.inf) for each in ((SPEECH, JOINS), SURE))
         self.present = torch.where(speech, SPEECH, PRESENT)
+        self.covers = torch.where(is_further, FURTHER, torch.inf)
         # A recording's embedding is the one whose cosines with the names are the probabilities, by ridge regression:
         # names that mean the same share what is heard, instead of each adding it once more.
         self.alike = ear.lie.weight @ ear.lie.weight.T
@@ -237,7 +238,7 @@ class SmallMatcher:
 
         A name is heard where it is at least half as probable as at its best.
         """
-        heard = windows.probabilities[:, names] * (windows.loudness >= FLOOR * windows.loudness.max())[:, None]
+        heard = windows.probabilities[:, names] * is_loud(windows.loudness)[:, None]
         heard = [on.nonzero().flatten().float() for on in (heard >= 0.5 * heard.amax(0)).T]
         order = torch.stack([each.mean() for each in heard]).argsort(stable=True).tolist()
         apart = [bool((heard[a][:, None] < heard[b]).float().mean() >= BEFORE) for a, b in pairwise(order)]
@@ -248,10 +249,9 @@ class SmallMatcher:
 
         They are further names where these cover the recording; else a second sound is of AudioSet's names.
         """
-        loud = windows.probabilities[windows.loudness >= FLOOR * windows.loudness.max()]
-        joins = torch.full_like(self.joins, FURTHER).where(self.is_further, torch.inf)
+        loud = windows.probabilities[is_loud(windows.loudness)]
         found, cover = [], loud.new_zeros(len(loud))
-        for index, probability in self._sounds(loud * self.is_further, joins, EXPLAINED[1]):
+        for index, probability in self._sounds(loud * self.is_further, self.covers, EXPLAINED[1]):
             more = torch.maximum(cover, loud[:, index])
             if not found or (more - cover).mean() >= ADDS:
                 found, cover = [*found, (index, probability)], more
@@ -289,7 +289,7 @@ class SmallMatcher:
         loudest, runs = windows.loudness.max(), {}
         for part in torch.arange(len(windows.loudness)).split(STRETCH):
             heard, loudness = windows.probabilities[part], windows.loudness[part]
-            loud = loudness >= FLOOR * loudness.max()
+            loud = is_loud(loudness)
             if loudness.max() < FAINT * loudest:
                 continue
             for index, probability in self._sounds(heard[loud], self.present, EXPLAINED[1]):
@@ -327,7 +327,12 @@ class SmallMatcher:
 
 def of_best_windows(heard: Tensor, loudness: Tensor) -> Tensor:
     """Of what is heard in windows, (windows, names), each name's mean over those that are not quiet and have most."""
-    return of_best(heard[loudness >= FLOOR * loudness.max()])
+    return of_best(heard[is_loud(loudness)])
+
+
+def is_loud(loudness: Tensor) -> Tensor:
+    """Which windows are not quiet beside the loudest of them."""
+    return loudness >= FLOOR * loudness.max()
 
 
 def of_best(heard: Tensor) -> Tensor:
