@@ -77,7 +77,7 @@ def by_events(captioner: zscap.Captioner, path: str) -> Segments:
 def by_threshold(matcher: SmallMatcher, path: str, threshold: float) -> Segments:
     """Where one of YAMNet's outputs is above a threshold, by the middles of windows."""
     own = matcher.ear.names[: matcher.ear.outputs.out_features]
-    probabilities, _, starts = matcher.hear(path)
+    probabilities, _, _, starts = matcher.hear(path)
     found = set()
     for window, output in (probabilities[:, : len(own)] > threshold).nonzero().tolist():
         if own[output] in CLASS:

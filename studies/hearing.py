@@ -317,7 +317,7 @@ def together(ear: Yamnet, recordings: Sequence[Heard]) -> Tensor:
     Args:
         recordings: of one sound each.
     """
-    heard = torch.stack([probability(ear, recording) for recording in recordings])
+    heard = torch.stack([probability(lambda maps: ear(maps)[0], recording) for recording in recordings])
     return heard.T @ heard / heard.square().sum(0).clamp(min=1e-3)[:, None]
 
 

@@ -94,7 +94,7 @@ def heard(matcher: SmallMatcher, recording: Path, number: int = 6) -> pd.DataFra
 
     from zscap.matchers.small import PATCH_SAMPLES, RATE, of_best_windows
 
-    probabilities, loudness, starts = matcher.hear(recording)
+    probabilities, _, loudness, starts = matcher.hear(recording)
     best = of_best_windows(probabilities, loudness).topk(number).indices
     middles = (starts.numpy() + PATCH_SAMPLES / 2) / RATE
     return pd.DataFrame(probabilities[:, best], pd.Index(middles, name="second"), [matcher.ear.names[i] for i in best])

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 WRITTEN = ASSETS / "captions.txt"  # by this project: studies/captions.py
 # Names that stand for what `zscap fetch captions` brings: texts of training splits.
 STORES = {"audiocaps": Path("captions", "audiocaps_train.csv"), "clotho": Path("captions", "clotho_development.csv")}
-JOINED = re.compile(r",| (and|as|while|with|then|followed by) ")  # of several sounds
-OWN = 0.5  # of a caption's cosine with a source, beside what it agrees with the others near
+JOINED = re.compile(r",| (?:and|as|while|with|then|followed by) ")  # of several sounds
+OWN = 0.5  # of a caption's cosine with one of several sounds, beside what it agrees with the others near
 BATCH = 256  # texts that are embedded between two steps of the progress bar
 COLUMNS = "caption", *(f"caption_{number}" for number in range(1, 6))  # AudioCaps has the first, Clotho the others
 MAX_TEXTS, MAX_BYTES = 1_000_000, 2**28  # of a store
@@ -69,19 +69,21 @@ class Store:
         if len(sounds) == 1 or not self._single[0]:
             texts, near = _central(self.texts, self.embeddings, sounds[0], number)
             return Nearest(texts, [near])
-        each = [_central(*self._single, sound, max(1, number // len(sounds))) for sound in sounds]
+        each = [_central(*self._single, sound, max(1, number // len(sounds)), OWN) for sound in sounds]
         texts = [joined(parts, heard.follows) for parts in zip(*(texts for texts, _ in each), strict=True)]
         return Nearest(list(dict.fromkeys(texts)), [near for _, near in each])
 
 
-def _central(texts: Sequence[str], embeddings: Tensor, source: Tensor, number: int) -> tuple[list[str], Tensor]:
+def _central(
+    texts: Sequence[str], embeddings: Tensor, source: Tensor, number: int, own: float = 0.0
+) -> tuple[list[str], Tensor]:
     """Of captions the `number` of highest cosine with a source, (d,), those first that agree most with the rest.
 
-    A part of their own cosine counts, too.
+    So much of their own cosine counts, too.
     """
     embeddings = embeddings.to(source)
     fit, near = (embeddings * source).sum(-1).topk(min(number, len(texts)))
-    agreement = (embeddings[near] @ embeddings[near].T).mean(-1) + OWN * fit
+    agreement = (embeddings[near] @ embeddings[near].T).mean(-1) + own * fit
     near = near[agreement.argsort(descending=True, stable=True)]
     return [texts[index] for index in near.tolist()], embeddings[near]
 

@@ -53,7 +53,8 @@ CONFIDENCE = 0.85, -1.25, 0.95  # of the log odds; added for a name of AudioSet'
 WIDTHS = (64, 128, 128, 256, 256, 512, 512, 512, 512, 512, 512, 1024, 1024)
 STRIDES = (1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)
 BEHIND = (0, 1, 0, 1)  # TensorFlow's padding for a stride of two: zeros behind, none in front
-MODEST = 0.6  # power by which further names' probabilities, right more often than they say, place a recording
+MODEST = 0.8  # power by which further names' probabilities, right more often than they say, place a recording
+DOUBTED = 4  # times the mean of both is the most that counts of a further name that excludes the others
 ALONE = 0.33  # weight of further names that exclude each other; the others' is the rest
 SHARED = 10  # blocks whose maps the further outputs hear, too
 
@@ -109,11 +110,16 @@ class Yamnet(nn.Module):
         places = self.apart(drop(maps.flatten(2).mT, dropout))
         return (2 * places).logsumexp(1).sub(math.log(places.shape[1])) / 2
 
-    def forward(self, maps: Tensor) -> Tensor:
-        """Probability of each name in each window, (n, names), of windows' maps."""
+    def forward(self, maps: Tensor) -> tuple[Tensor, Tensor]:
+        """Probability of each name in each window, of windows' maps; and with further names that exclude each other.
+
+        Returns:
+            two Tensors, shape = (n, names).
+        """
         embeddings = self.embed(maps)
-        alone, apart = self.further(embeddings).softmax(-1), self.logits_apart(maps).sigmoid()
-        return torch.cat([self.outputs(embeddings).sigmoid(), alone**ALONE * apart ** (1 - ALONE)], dim=-1)
+        own, alone = self.outputs(embeddings).sigmoid(), self.further(embeddings).softmax(-1)
+        mean = alone**ALONE * self.logits_apart(maps).sigmoid() ** (1 - ALONE)
+        return torch.cat([own, mean], dim=-1), torch.cat([own, alone.minimum(DOUBTED * mean)], dim=-1)
 
 
 class Separable(nn.Module):
@@ -135,11 +141,13 @@ class Windows(NamedTuple):
 
     Attributes:
         probabilities: of names, Tensor, shape = (windows, names).
+        alone: the same, if a single further name is heard at a time.
         loudness: standard deviation of the samples, Tensor, shape = (windows,).
         starts: in samples at 16 kHz, Tensor, shape = (windows,).
     """
 
     probabilities: Tensor
+    alone: Tensor
     loudness: Tensor
     starts: Tensor
 
@@ -194,7 +202,7 @@ class SmallMatcher:
         """
         parts = []
         for each, starts in windowed(source):
-            parts.append((self.ear(self.ear.maps(each)), each.std(-1), starts))
+            parts.append((*self.ear(self.ear.maps(each)), each.std(-1), starts))
             if progress is not None:
                 progress((starts[-1].item() + PATCH_SAMPLES) / RATE)
         return Windows(*map(torch.cat, zip(*parts, strict=True)))
@@ -223,15 +231,19 @@ class SmallMatcher:
             UnreadableSource: no such file, or it holds no sound.
         """
         windows = self.hear(source, progress)
-        heard = of_best_windows(windows.probabilities, windows.loudness)
-        heard = heard.where(self._telling(heard), VAGUE * heard)
-        sounds = self._told_apart(windows, heard)
-        names, follows = self._in_order([index for index, _ in sounds], windows)
+        loud = is_loud(windows.loudness)
+        probable = heard = self._telling(of_best(windows.probabilities[loud]))
+        sounds = self._covering(windows.probabilities[loud], heard)
+        if not sounds:
+            heard = self._telling(of_best(windows.alone[loud]))
+            sounds = [index for index, _ in self._sounds(heard[None], self.joins, EXPLAINED[0])][:SOUNDS]
+        names, follows = self._in_order(sounds, windows)
         heard = heard.where(~self.is_further, heard**MODEST)
-        surest, *rows = (heard * self.alike[index] * (self.alike[index] >= ALIKE) for index in (sounds[0][0], *names))
+        surest, *rows = (heard * self.alike[index] * (self.alike[index] >= ALIKE) for index in (sounds[0], *names))
         rows = [heard + SUREST * surest, *(rows if len(names) > 1 else ())]
         embeddings = normalize(torch.stack(rows) @ self.project, dim=-1)
-        return Heard(embeddings, tuple(self._events(windows)), self._confidence(*sounds[0]), follows)
+        confidence = self._confidence(sounds[0], float(probable[sounds[0]]))
+        return Heard(embeddings, tuple(self._events(windows)), confidence, follows)
 
     def _in_order(self, names: list[int], windows: Windows) -> tuple[list[int], tuple[bool, ...]]:
         """Names by when they are heard, and of each but the first whether it is after the one before it.
@@ -244,26 +256,26 @@ class SmallMatcher:
         apart = [bool((heard[a][:, None] < heard[b]).float().mean() >= BEFORE) for a, b in pairwise(order)]
         return [names[index] for index in (order if any(apart) else range(len(names)))], tuple(apart)
 
-    def _told_apart(self, windows: Windows, heard: Tensor) -> list[tuple[int, float]]:
-        """The sounds of a caption as `_sounds` has them.
-
-        They are further names where these cover the recording; else a second sound is of AudioSet's names.
-        """
-        loud = windows.probabilities[is_loud(windows.loudness)]
+    def _covering(self, loud: Tensor, heard: Tensor) -> list[int]:
+        """Further names, if several cover a recording: of probabilities in its loud windows, and in all of it."""
         found, cover = [], loud.new_zeros(len(loud))
-        for index, probability in self._sounds(loud * self.is_further, self.covers, EXPLAINED[1]):
+        for index, _ in self._sounds(loud * self.is_further, self.covers, EXPLAINED[1]):
             more = torch.maximum(cover, loud[:, index])
             if not found or (more - cover).mean() >= ADDS:
-                found, cover = [*found, (index, probability)], more
-        if len(found) > 1 and cover.mean() >= COVERED:
-            unlike = self.alike[[index for index, _ in found]].amax(0) < MEANT
-            if not (heard * unlike >= self.sure).any():
-                return found[:SOUNDS]
-        return self._sounds(heard[None], self.joins, EXPLAINED[0])[:SOUNDS]
+                found, cover = [*found, index], more
+        if len(found) < 2 or cover.mean() < COVERED:
+            return []
+        unlike = self.alike[found].amax(0) < MEANT
+        explained = (self.ear.together.weight[found] * of_best(loud)[found, None]).amax(0)
+        return [] if (heard * unlike - explained >= self.sure).any() else found[:SOUNDS]
 
-    def _telling(self, heard: Tensor) -> Tensor:
+    def _tells(self, heard: Tensor) -> Tensor:
         """Which names count, (names,), of names' probabilities: silence never, vague ones where no other says more."""
         return ~self.vague if (heard[~self.vague] >= TELLS).any() else self.sounds
+
+    def _telling(self, heard: Tensor) -> Tensor:
+        """Names' probabilities, (names,), where those that do not count are less."""
+        return heard.where(self._tells(heard), VAGUE * heard)
 
     def _sounds(self, heard: Tensor, joins: Tensor, explained: float) -> list[tuple[int, float]]:
         """Names of different sounds, the most probable first, with what others leave of their probabilities.
@@ -273,7 +285,7 @@ class SmallMatcher:
             joins: so probable each but the first must be, (names,).
             explained: how much of what is heard of a name where another one sounds alone that one explains.
         """
-        found, left, unexplained = [], self._telling(of_best(heard)), heard
+        found, left, unexplained = [], self._tells(of_best(heard)), heard
         probable = of_best(heard) * left
         while probable.max() > 0:
             best = int(probable.argmax())
