@@ -12,7 +12,7 @@ import pandas as pd
 
 from zscap.errors import InvalidData
 from zscap.evaluation.intervals import interval
-from zscap.evaluation.metrics import Gap, evaluate
+from zscap.evaluation.metrics import METRICS, Gap, evaluate
 
 CATEGORIES = {
     "HC": "two people's captions, both right",
@@ -85,7 +85,7 @@ def agreement(pairs: Sequence[Pair], metrics: Sequence[str]) -> pd.DataFrame:
             gap = corpus[name].reason if isinstance(corpus[name], Gap) else "it doesn't score captions by themselves"
             rows.append({"metric": name, "category": "total", "pairs": 0, "gap": gap})
             continue
-        ahead = each[name][::2] - each[name][1::2]
+        ahead = (each[name][::2] - each[name][1::2]) * (-1 if METRICS[name].less_is_better else 1)
         rows += _rows(name, categories, np.where(first, ahead > 0, ahead < 0))
     people = [(pair.category, agrees) for pair in pairs for agrees in _one_against_the_rest(pair.votes)]
     rows += _rows("one annotator", np.array([category for category, _ in people]), np.array([a for _, a in people]))

@@ -225,6 +225,7 @@ def metric_agreement(table: pd.DataFrame, published: dict[str, float]) -> Figure
     from .papers import NAMES
 
     called = NAMES | {"sbert_sim": "sentence embeddings"}
+    called |= {f"sounds_{which}": f"sounds {which}" for which in ("missed", "invented")}
     figure = Figure(figsize=(10, 3.5), layout="constrained")
     order = table.groupby("metric")["agreement"].mean().sort_values().index
     names = [called.get(metric, metric) for metric in order]

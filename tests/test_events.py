@@ -18,6 +18,8 @@ import zscap
 from zscap import cli
 from zscap.decoding import UNCLEAR
 from zscap.errors import InvalidOption
+from zscap.evaluation import reference_free, runs
+from zscap.evaluation.datasets import Clip
 from zscap.evaluation.naming import names_sound
 from zscap.folders import REPOSITORY
 from zscap.sources import read_audio, stretches
@@ -81,6 +83,20 @@ def test_a_caption_has_its_events_and_how_sure_it_is(small):
     unclear = small(str(FIRST), unclear_below=1.0)
     assert unclear.text == UNCLEAR and unclear.matching < caption.matching
     assert small(str(FIRST), unclear_below=caption.confidence).text == caption.text
+
+
+def test_events_are_set_against_the_caption(tmp_path):
+    """A clip with a caption that names what is heard misses less of it, and invents less, than with another's."""
+    rows = [f"{FIRST},A big dog barks twice.\n{SECOND},Thunder rolls far away.\n"]
+    (tmp_path / "own.csv").write_text("file,caption\n" + "".join(rows))
+    summary = runs.run("small", tmp_path / "own.csv", tmp_path / "run")
+    scores = runs.read_scores(tmp_path / "run")
+    for name in ("events_missed", "events_invented"):
+        assert summary["measures"][name]["n"] == 2 and summary["measures"][name]["scale"].endswith("less is better")
+        assert 0 <= scores[name].min() <= scores[name].max() < 0.7
+    table = scores.assign(events=[[{"name": "Dog"}], [{"name": "Dog"}]], text=["A dog barks.", "Thunder rumbles."])
+    missed = reference_free.measured(table, [Clip("a", FIRST), Clip("b", SECOND)], "small")[0]
+    assert (missed["events_missed"].diff()[1:] > 0.2).all() and (missed["events_invented"].diff()[1:] > 0.2).all()
 
 
 def test_sounds_are_told_in_the_order_in_which_they_are_heard(small):
@@ -149,7 +165,9 @@ def test_captions_with_times_are_subtitles_that_players_read_and_a_killed_run_go
     assert run(*again, table) == 0 and table.read_bytes() == whole
 
 
-def test_events_are_listed_and_written_but_over_nothing(recording, tmp_path, capsys):
+def test_events_are_listed_and_written_but_over_nothing(recording, tmp_path, capsys, monkeypatch):
+    """Without a language model, which takes half of the memory."""
+    monkeypatch.setattr("zscap.files.pretrained.load_language_model", lambda *_, **__: pytest.fail("loaded"))
     files = [tmp_path / f"events{suffix}" for suffix in (".csv", ".jsonl", ".vtt", ".txt")]
     for file in files:
         assert run("caption", recording, "--events", "--out", file) == 0

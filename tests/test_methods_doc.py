@@ -94,6 +94,9 @@ def test_events_and_confidence_are_what_was_measured():
     found = {row["way"]: row["f1"] for row in csv.DictReader((ROOT / "data" / "results" / "small_events.csv").open())}
     assert f"{float(found['events']):.3f}, of a plain threshold of 0.2" in section
     assert f"outputs {float(found['threshold 0.2']):.3f} " in section
+    for row in csv.DictReader((ROOT / "data" / "results" / "metric_agreement.csv").open()):
+        told = row["category"] == "total" and "sounds" in row["metric"]
+        assert not told or f"{float(row['agreement']):.3f}" in section
     for row in csv.DictReader((ROOT / "data" / "results" / "small_confidence.csv").open()):
         assert f"{row['clips']} recordings" in section
         assert all(f"{float(row[name]):.3f}" in section for name in ("right", "confidence", "auc"))

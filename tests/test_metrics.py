@@ -56,6 +56,16 @@ def test_meteor_and_tokens_are_those_of_coco(texts):
     assert made == ["a man 's dog -lrb- big -rrb- barks", "", "two lines of it"]
 
 
+def test_sounds_are_missed_and_invented():
+    captions = ["A dog barks and it rains.", "A dog barks.", "A dog barks, it rains, then a bell rings.", "..."]
+    of = "sounds_missed", "sounds_invented"
+    corpus, each = evaluate(captions, [["It is raining while a dog barks."]] * 4, of)
+    (both, one, three, none), (_, one_only, bell, nothing) = (each[name] for name in of)
+    assert both == pytest.approx(three) and both < 0.2 and one > both + 0.2 and none == 1
+    assert bell > one_only + 0.2 and nothing == 0 and corpus["sounds_missed"] == pytest.approx(each[of[0]].mean())
+    assert METRICS["sounds_missed"].less_is_better and not METRICS["sbert_sim"].less_is_better
+
+
 def test_what_cannot_be_computed_says_why(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", "")  # without Java, words are the tokens
     for name in ("ZSCAP_CACHE", "AAC_METRICS_CACHE_PATH", "TORCH_HOME"):
@@ -64,6 +74,7 @@ def test_what_cannot_be_computed_says_why(monkeypatch, tmp_path):
     assert tokenised(["A man's dog, (big) barks!", ""]) == ["a man's dog big barks", ""]
     reasons = {"meteor": "java", "sbert_sim": "zscap fetch small", "spice": "", "spider": "it needs spice"}
     reasons |= {"spider_fl": "it needs spider", "fense": "it needs sbert_sim_tinybert"}
+    reasons |= {"sounds_missed": "zscap fetch small"}
     corpus, each = evaluate(CAPTIONS, REFERENCES, [*reasons, "bleu_1"])
     for name, reason in reasons.items():
         assert isinstance(corpus[name], Gap) and reason in corpus[name].reason and np.isnan(float(corpus[name])), name

@@ -74,8 +74,8 @@ def test_the_core_imports_torch_transformers_and_numpy_alone_and_is_thin():
     assert set(LAYERS[0].partition(":")[2].split()) == {
         file.relative_to(PACKAGE).with_suffix("").parts[0] for file in CORE if file.name != "__init__.py"
     }
-    assert sum(lines_of_code(file) for file in CORE) <= 1490
-    assert sum(lines_of_code(file) for file in PACKAGE.rglob("*.py")) <= 5065
+    assert sum(lines_of_code(file) for file in CORE) <= 1475
+    assert sum(lines_of_code(file) for file in PACKAGE.rglob("*.py")) <= 5100
 
 
 def lines_of_code(file: Path) -> int:

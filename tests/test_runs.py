@@ -70,7 +70,14 @@ def test_a_run_writes_captions_scores_and_a_summary(whole):
     assert measures["hit"]["n"] == 4 and measures["hit"]["high"] > measures["hit"]["low"]
     assert measures["cider_d"]["n"] == 4 and measures["cider_d"]["scale"] == "0 to 10"
     assert measures["matching"]["low"] < measures["matching"]["value"] < measures["matching"]["high"]
-    gaps = {"sbert_sim": "fetch small", "fluency": "fetch small", "meteor": "java", "judge": "to learn from"}
+    gaps = {
+        "events_missed": "doesn't tell sounds apart",
+        "sounds_invented": "fetch small",
+        "sbert_sim": "fetch small",
+        "fluency": "fetch small",
+        "meteor": "java",
+        "judge": "to learn from",
+    }
     assert all(reason in measures[name]["gap"] for name, reason in gaps.items())
     assert measures["bleu_1"]["tokens"] == "lower-case words"
     assert summary["options"]["max_new_tokens"] == 4 and summary["versions"]["torch"]

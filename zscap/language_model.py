@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -86,13 +86,8 @@ class State:
 
     def _widened(self, length: int) -> State:
         more = length - self.tokens.shape[1]
-        return State(
-            pad(self.tokens, (more, 0)),
-            self.padding + more,
-            [(pad(keys, (0, 0, more, 0)), pad(values, (0, 0, more, 0))) for keys, values in self.cache],
-            self.generated,
-            self.given,
-        )
+        cache = [(pad(keys, (0, 0, more, 0)), pad(values, (0, 0, more, 0))) for keys, values in self.cache]
+        return replace(self, tokens=pad(self.tokens, (more, 0)), padding=self.padding + more, cache=cache)
 
 
 def _padded(tensors: list[Tensor]) -> Tensor:

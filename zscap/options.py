@@ -60,6 +60,9 @@ class DecodingOptions:
     """What every way of decoding has: prompt, keywords, candidates, search, drafts."""
 
     end_tokens: ClassVar[tuple[str, ...]] = (".",)
+    uses_matcher: ClassVar[bool] = True  # whether the matcher's scores count
+    is_guided: ClassVar[bool] = True  # whether guidance runs at all
+    matching_temperature: ClassVar[float] = 1.0  # divides a cosine that counts beside a log-probability
 
     prompt: str = _option("Audio of a", "what stands before the caption")
     prompt_in_text: bool = _option(True, "the prompt is part of what a reader sees and of the texts that are scored")
@@ -102,21 +105,6 @@ class DecodingOptions:
                 f"num_drafts={self.num_drafts} with beam_size={self.beam_size}: one of them must be 1; "
                 "drafts are drawn, beams are searched"
             )
-
-    @property
-    def uses_matcher(self) -> bool:
-        """Whether the matcher's scores count."""
-        return True
-
-    @property
-    def is_guided(self) -> bool:
-        """Whether guidance runs at all."""
-        return True
-
-    @property
-    def matching_temperature(self) -> float:
-        """What a cosine is divided by where it counts beside a log-probability."""
-        return 1.0
 
     def override(self, **changes) -> Self:
         """The same options with some changed, by name.

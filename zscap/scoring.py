@@ -9,7 +9,7 @@ text that lies further behind (docs/METHODS.md, section 7).
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import NamedTuple
 
@@ -169,6 +169,7 @@ class Scorer:
         return self._token_embeddings[self._rows[tokens]]
 
 
+@dataclass
 class CandidateScorer:
     """Scores of one token's candidates, the texts `text + piece`; one row per text that is continued.
 
@@ -181,29 +182,21 @@ class CandidateScorer:
         readings: by row and token, the text that a token counts as and its own cosine with the source.
     """
 
-    def __init__(
-        self,
-        scorer: Scorer,
-        texts: list[str],
-        sources: Tensor | None,
-        classifies: bool,
-        strip: bool,
-        readings: Mapping[tuple[int, int], tuple[str, float]] | None = None,
-    ):
-        self.scorer, self.texts, self.sources = scorer, texts, sources
-        self.matches, self.classifies, self.strip = sources is not None, classifies, strip
-        self.readings = readings or {}
-        shape, device = (len(texts), scorer.language_model.vocabulary_size), scorer.language_model.device
-        self._matching = torch.full(shape, torch.nan, device=device)
-        self._probability = torch.full(shape, torch.nan, device=device)
+    scorer: Scorer
+    texts: list[str]
+    sources: Tensor | None
+    classifies: bool
+    strip: bool
+    readings: Mapping[tuple[int, int], tuple[str, float]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        model = self.scorer.language_model
+        unknown = torch.full((2, len(self.texts), model.vocabulary_size), torch.nan, device=model.device)
+        self._matching, self._probability = unknown
 
     @property
     def has_guides(self) -> bool:
-        return self.matches or self.classifies
-
-    def reading(self, readings: Mapping[tuple[int, int], tuple[str, float]]) -> CandidateScorer:
-        """The same in which some tokens count as more text than they have."""
-        return CandidateScorer(self.scorer, self.texts, self.sources, self.classifies, self.strip, readings)
+        return self.sources is not None or self.classifies
 
     def __call__(self, candidates: Tensor, possible: Tensor, bound: float) -> tuple[Tensor | None, Tensor | None]:
         """Cosines with the row's source and probabilities of the wanted property, each of shape = (rows, k).
@@ -217,7 +210,7 @@ class CandidateScorer:
             None for a guide that does not count; NaN for what was not asked for.
         """
         matching = probability = None
-        if self.matches:
+        if self.sources is not None:
             fit = lambda rows, texts: self.scorer.fit(texts, self.sources[rows])  # noqa: E731
             matching = self._looked_up(self._matching, candidates, possible, fit)
             best = matching.where(possible, -torch.inf).amax(-1, keepdim=True)

@@ -118,12 +118,8 @@ class BeamSearch:
                     kept.append(hypothesis.row)
                     tokens.append(hypothesis.tokens[-1])
                     self.rows.append((task, hypothesis.tokens))
-        device = state.tokens.device
-        return state.extend(
-            torch.tensor(kept, dtype=torch.long, device=device),
-            torch.tensor(tokens, dtype=torch.long, device=device),
-            cache,
-        )
+        rows, last = torch.tensor([kept, tokens], dtype=torch.long, device=state.tokens.device)
+        return state.extend(rows, last, cache)
 
     def _with_noise(self, log_p: Tensor) -> Tensor:
         """With Gumbel noise in the rows of drafts: there the largest is a draw from the distribution."""

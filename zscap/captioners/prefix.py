@@ -103,8 +103,7 @@ class PrefixLanguageModel(LanguageModel):
         encoder: SourceEncoder,
         *,
         language_model: str | Path | None = None,
-        device: str = "cpu",
-        dtype: str = "float32",
+        **settings,
     ) -> PrefixLanguageModel:
         """Read a mapper that `PrefixMapper.save` wrote and a language model that transformers saved.
 
@@ -112,14 +111,15 @@ class PrefixLanguageModel(LanguageModel):
             folder: holds the mapper, and the language model unless it lies elsewhere.
             encoder: the one whose embeddings the mapper knows.
             language_model: its folder; None is "language_model" below `folder` where that is one, else `folder`.
-            dtype: of both; "float64" where captions must not depend on the batch, even in their last digit.
+            settings: device, dtype: of both, as for `read_checkpoint`; "float64" where captions must not depend on the
+                batch, even in their last digit.
 
         Raises:
             MissingWeights: no whole mapper, or no language model.
         """
         mapper = PrefixMapper.load(folder)
         below = Path(folder) / "language_model"
-        lm = load_language_model(language_model or (below if below.is_dir() else folder), device=device, dtype=dtype)
+        lm = load_language_model(language_model or (below if below.is_dir() else folder), **settings)
         width = lm.model.get_input_embeddings().embedding_dim
         if mapper.width != width:
             raise MissingWeights(
@@ -157,13 +157,5 @@ class PrefixLanguageModel(LanguageModel):
         return self._ids(prompt)
 
     def hidden(self, tokens: Tensor, cache: Cache, padding: Tensor) -> Tensor:
-        """Hidden states of the last layer at `tokens` that follow a cache, (rows, length, width).
-
-        Raises:
-            InvalidOption: no cache, which alone holds the prefix.
-        """
-        if not cache:
-            raise InvalidOption(
-                "alpha: compares words with a text that begins with words, not with a prefix; set it to 0"
-            )
-        return super().hidden(tokens, cache, padding)
+        """Raises InvalidOption: MAGIC begins with the hidden states of the text so far, and the prefix is none."""
+        raise InvalidOption("alpha: compares words with a text that begins with words, not with a prefix; set it to 0")

@@ -86,7 +86,7 @@ def caption(
     With --windows or --events, --out may be WebVTT (.vtt), SubRip (.srt) or Audacity's labels (.txt) of one recording.
     The rows that such a file, or one of --events, is made of lie beside it in one whose name ends in .jsonl.
     """
-    from ..preset.load import about, load
+    from ..preset.load import about, load, load_listener
 
     changes = _changes(preset, set)
     if keywords is not None:
@@ -113,7 +113,9 @@ def caption(
         output = Output(rows_beside(out) if beside else out, settings, read)
         sources = output.remaining(sources)
     with output or nullcontext():
-        if sources or report:  # loading takes seconds
+        if events:
+            captioner = load_listener(preset, device=device) if sources else None
+        elif sources or report:  # loading takes seconds
             captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
         for line in (*found.notes, *found.errors):
             log.warning(line)

@@ -17,16 +17,21 @@ from importlib import import_module
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from ..errors import InvalidData, InvalidOption, suggestion
 from .intervals import bootstrap_interval, has_width
+from .sounds import parts, unlike
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 WORD = re.compile(r"\w+(?:'\w+)?")
 RESAMPLES = 2000
 FLUENCY_PENALTY = 0.9  # of SPIDEr-FL and FENSE where a fluency error is found
+LESS = "less is better"
 Scores = tuple[float, np.ndarray | None]
 
 
@@ -48,7 +53,7 @@ class Metric(NamedTuple):
     """A metric by the field's name.
 
     Attributes:
-        scale: its values. They are never multiplied by 100.
+        scale: its values. They are never multiplied by 100. Where less is better, it says so.
         compute: from captions and references to the corpus' score and each caption's; None where it has none.
         needs_references: whether it reads them.
     """
@@ -56,6 +61,10 @@ class Metric(NamedTuple):
     scale: str
     compute: Callable[[Texts], Scores]
     needs_references: bool = True
+
+    @property
+    def less_is_better(self) -> bool:
+        return self.scale.endswith(LESS)
 
 
 def evaluate(
@@ -287,17 +296,32 @@ def _sentence_encoder(path: Path):
     return SentenceEncoder.load(path)
 
 
-def _sbert_similarity(texts: Texts) -> Scores:
-    """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
+def encode_sentences(texts: Sequence[str]) -> Tensor:
+    """Embeddings in the space of all-MiniLM-L6-v2, (n, 384), unit rows. Raises Unavailable where it isn't there."""
     from ..preset.load import about
 
     weights = about("small").parts["texts"].weights
     if problem := weights.problem("small"):
         raise Unavailable(problem)
-    encoder = _sentence_encoder(weights.path)
-    pairs = zip(*texts.each(lambda every: encoder.encode_text(every).double()), strict=True)
+    return _sentence_encoder(weights.path).encode_text(texts).double()
+
+
+def _sbert_similarity(texts: Texts) -> Scores:
+    """Mean cosine of a caption with its references (as FENSE takes it) in the space of all-MiniLM-L6-v2."""
+    pairs = zip(*texts.each(encode_sentences), strict=True)
     each = np.array([np.mean([float(caption @ reference) for reference in of]) for caption, of in pairs])
     return float(each.mean()), each
+
+
+def _sounds(asked: str, said: str) -> Callable[[Texts], Scores]:
+    """How far the sounds of references, or of captions, are from those of the others."""
+
+    def compute(texts: Texts) -> Scores:
+        of = {"captions": list(map(parts, texts.candidates)), "references": [parts(*each) for each in texts.references]}
+        each = unlike(of[asked], of[said], encode_sentences)
+        return float(each.mean()), each
+
+    return compute
 
 
 def _vocabulary(texts: Texts) -> Scores:
@@ -312,9 +336,11 @@ METRICS: dict[str, Metric] = {
     "spice": Metric("0 to 1", _of_tokens("spice")),
     "spider": Metric("0 to 5.5", _spider),
     "spider_fl": Metric("0 to 5.5", _without_errors("spider")),
-    "fer": Metric("0 to 1, less is better", _fluency_errors, needs_references=False),
+    "fer": Metric(f"0 to 1, {LESS}", _fluency_errors, needs_references=False),
     "sbert_sim_tinybert": Metric("-1 to 1", _tinybert),
     "fense": Metric("-1 to 1", _without_errors("sbert_sim_tinybert")),
     "sbert_sim": Metric("-1 to 1", _sbert_similarity),
+    "sounds_missed": Metric(f"0 to 2, {LESS}", _sounds("references", "captions")),
+    "sounds_invented": Metric(f"0 to 2, {LESS}", _sounds("captions", "references")),
     "vocabulary": Metric("distinct words of all captions", _vocabulary, needs_references=False),
 }

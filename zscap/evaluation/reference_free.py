@@ -12,14 +12,17 @@ from ..folders import ASSETS, data_folder
 from ..guidance.words import MAY_RETURN, WORD, alike, stem
 from .intervals import has_width, interval
 from .judges import AudibilityJudge, Fluency, same_weights
-from .metrics import METRICS, Gap, Texts, tokenizer_name
+from .metrics import LESS, METRICS, Gap, Texts, Unavailable, encode_sentences, tokenizer_name
 from .naming import ALL, names_sound
+from .sounds import parts, unlike
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from .datasets import Clip
 
+# These read sentences as they are; the other metrics read tokens.
+OF_SENTENCES = "fer", "fense", "sbert_sim", "sbert_sim_tinybert", "sounds_missed", "sounds_invented"
 NEEDS_NO_REFERENCES = {
     "hit": "share of captions that name the clip's class, by the words of zscap/evaluation/naming.py",
     "matching": "cosine of recording and caption by the matcher that guides",
@@ -30,6 +33,8 @@ NEEDS_NO_REFERENCES = {
     "log_likelihood": "mean log-probability a token under the language model that wrote the caption, unguided",
     "fluency": "mean log-probability a token under a second language model",
     "stutter": "share of captions with a word twice, whatever its ending",
+    "events_missed": f"1 minus the cosine of what is heard with the caption's nearest part, {LESS}",
+    "events_invented": f"1 minus the cosine of the caption's parts with what is heard, {LESS}",
     "distinct_1": "different words as a share of all words",
     "distinct_2": "different pairs of words as a share of all pairs",
 }
@@ -90,8 +95,8 @@ def measured(table: pd.DataFrame, clips: Sequence[Clip], preset: str) -> tuple[p
     """Every measure of captions, by clip and of all of them.
 
     Args:
-        table: a row for each clip, with `text` (None where there is no caption), `matching`, `classifier` and
-            `log_likelihood`.
+        table: a row for each clip, with `text` (None where there is no caption), `events`, `matching`, `classifier`
+            and `log_likelihood`.
         clips: in the table's order.
         preset: that wrote the captions.
 
@@ -100,7 +105,7 @@ def measured(table: pd.DataFrame, clips: Sequence[Clip], preset: str) -> tuple[p
         summary: by measure, `value`, the ends of its 95 % interval `low` and `high` (None where it has none), `n` and
             `scale`; or `gap`, the reason why there is no value.
     """
-    scores, summary = table.copy(), {}
+    scores, summary = table.drop(columns="events"), {}
     written = table["text"].notna().to_numpy()
     if not written.any():
         scales = NEEDS_NO_REFERENCES | {name: metric.scale for name, metric in METRICS.items()}
@@ -145,9 +150,25 @@ def _asked(captions: pd.DataFrame, clips: Sequence[Clip], preset: str) -> dict[s
         fluency, name = second
         found["fluency"] = captions["text"].map({text: fluency(text) for text in set(texts)})
         notes["fluency"] = f": {name}"
+    found |= _of_events(captions)
     found["stutter"] = of_clips(map(stutters, texts), "boolean")
     found |= {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
     return {name: (found[name], notes.get(name, "")) for name in NEEDS_NO_REFERENCES}
+
+
+def _of_events(captions: pd.DataFrame) -> dict[str, Gap | pd.Series]:
+    """How far captions miss what the preset's matcher hears, and invent what it doesn't."""
+    import pandas as pd
+
+    names = ("events_missed", "events_invented")
+    said, heard = captions["text"].map(parts), [list({event["name"]: 0 for event in of}) for of in captions["events"]]
+    if not any(heard):
+        return dict.fromkeys(names, Gap("the preset doesn't tell sounds apart, or hears none"))
+    try:
+        found = unlike(heard, said, encode_sentences), unlike(said, heard, encode_sentences)
+    except Unavailable as error:
+        return dict.fromkeys(names, Gap(str(error)))
+    return {name: pd.Series(values, captions.index) for name, values in zip(names, found, strict=True)}
 
 
 def _of_clips(values: pd.Series) -> dict:
@@ -180,6 +201,6 @@ def _against_references(scores: pd.DataFrame, clips: Sequence[Clip], texts: pd.S
             low, high = of.interval(name) or (None, None)
             summary[name] = {"value": value, "low": low, "high": high, "n": len(rows)}
         summary[name]["scale"] = metric.scale
-        if name not in ("fer", "fense", "sbert_sim", "sbert_sim_tinybert"):  # which read sentences as they are
+        if name not in OF_SENTENCES:
             summary[name]["tokens"] = tokenizer_name()
     return summary

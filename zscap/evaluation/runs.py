@@ -120,7 +120,7 @@ def measure(dataset: Dataset, facts: dict, out: Path, timing: dict) -> dict:
     numbers = ["matching", "classifier", "log_likelihood"]
     table = pd.DataFrame(
         [{"clip": clip.name, "sound": clip.sound} | rows[clip.name] for clip in dataset.clips],
-        columns=["clip", "sound", "text", *numbers, "error"],
+        columns=["clip", "sound", "text", "events", *numbers, "error"],
     ).astype(dict.fromkeys(numbers, float))
     scores, measures = measured(table, dataset.clips, facts["preset"])
     failed = table[table["text"].isna()]

@@ -26,7 +26,7 @@ def candidates_of(options: GuidanceOptions, proposal: Proposal, log_p: Tensor) -
     promise is log p + cos(a, its own text) / temperature, which costs next to nothing, as tokens' own texts are
     embedded once and for all.
     """
-    previewed = options.num_previewed if proposal.scorer.matches else 0
+    previewed = options.num_previewed if proposal.scorer.sources is not None else 0
     values, ids = proposal.most_probable(log_p, max(options.num_candidates, previewed))
     if not previewed:
         return ids

@@ -78,7 +78,7 @@ def read_whole(options: DecodingOptions, proposal: Proposal, words: WholeWords, 
             if found:
                 word, _ = found
                 readings[row, token] = " " + words.words[word], fits[row, word].item()
-    return replace(proposal, scorer=scorer.reading(readings))
+    return replace(proposal, scorer=replace(scorer, readings=readings))
 
 
 def _promising(

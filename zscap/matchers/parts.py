@@ -69,25 +69,17 @@ class FromCheckpoint:
         self.tokenizer, self.reader = tokenizer, reader
 
     @classmethod
-    def load(
-        cls,
-        path: str | Path,
-        *,
-        revision: str | None = None,
-        device: str | torch.device = "cpu",
-        dtype: torch.dtype = torch.float32,
-    ) -> Self:
+    def load(cls, path: str | Path, **settings) -> Self:
         """Read a folder, or a hub id that is in the cache; weights as safetensors or, never unpickled, as tensors.
 
         Args:
             path: the folder, or the hub id.
-            revision: a commit of the hub's, None for the newest in the cache.
-            device, dtype: where and in which precision the network runs.
+            settings: revision, device, dtype: as for `zscap.files.pretrained.read_checkpoint`.
 
         Raises:
             MissingWeights: something is not there, damaged, or there only in part.
         """
-        parts = read_checkpoint(path, *cls.classes, revision=revision, device=device, dtype=dtype)
+        parts = read_checkpoint(path, *cls.classes, **settings)
         with reading(cls.__name__, path, "give a folder with files of one and the same checkpoint"):
             made = cls(*parts)
             if len(made.tokenizer) > made.model.config.get_text_config().vocab_size:

@@ -77,16 +77,30 @@ def load(
     chosen = about(preset)
     options = chosen.options.override(**changes)
     roles = [role for role in chosen.parts if language_model is None or role != "language_model"]
-    if problems := chosen.problems(roles):
-        raise MissingWeights(f"preset {preset!r} lacks {'; '.join(problems)}")
+    networks = _read(chosen, roles, device, scoring_dtype)
     from ..decoding import Captioner
     from ..files.pretrained import load_language_model
-    from .networks import read_networks
 
-    networks = read_networks(chosen.parts, roles, device, scoring_dtype)
     if isinstance(language_model, str | Path):
         language_model = load_language_model(language_model, device=device)
     return Captioner(**{"language_model": language_model} | networks, options=options, batch_size=batch_size)
+
+
+def load_listener(preset: str = "small", *, device: str = "cpu") -> Captioner:
+    """A captioner that can only `listen`: without the language model it takes half the memory; errors as of `load`."""
+    chosen = about(preset)
+    matcher = _read(chosen, [role for role in ROLES[:3] if role in chosen.parts], device).get("matcher")
+    from ..decoding import Captioner
+
+    return Captioner(None, matcher=matcher)
+
+
+def _read(chosen: Preset, roles: list[str], device: str, scoring_dtype: str | None = None) -> dict:
+    if problems := chosen.problems(roles):
+        raise MissingWeights(f"preset {chosen.name!r} lacks {'; '.join(problems)}")
+    from .networks import read_networks
+
+    return read_networks(chosen.parts, roles, device, scoring_dtype)
 
 
 def presets() -> pd.DataFrame:
