@@ -28,6 +28,7 @@ from zscap.folders import data_folder
 from zscap.matchers.small import PATCH_SAMPLES, RATE, SmallMatcher
 
 ROOT = Path(__file__).parent.parent
+HELD_OUT = ROOT / "runs" / "small_audio_encoder"  # of notebook 98
 WATER = ("Water", "Water tap, faucet", "Sink (filling or washing)", "Liquid", "Water flowing")
 ALARMS = ("Alarm", "Bell", "Alarm clock", "Ringtone", "Telephone bell ringing", "Smoke detector, smoke alarm")
 CLASSES = {  # of DESED, and names of events that mean it
@@ -110,7 +111,7 @@ def confidence(captioner: zscap.Captioner, clips_per_class: int = 2) -> pd.DataF
 
     A caption of a kind that nobody taught is right if it has a word of the kind's name.
     """
-    hold_out_small(captioner.matcher, ROOT / "runs" / "small_audio_encoder", "4")
+    hold_out_small(captioner.matcher, HELD_OUT, "4")
     clips = everyday(data_folder(), "4")
     clips = clips[clips["test"]].assign(taught=clips["collection"] != "things")
     clips = pd.concat([clips[~clips["taught"]], clips[clips["taught"]].groupby("kind").head(clips_per_class)])
@@ -136,7 +137,7 @@ def mixtures(captioner: zscap.Captioner, number: int = 60, seed: int = 0) -> pd.
 
     What a phrase for one of the sounds names is not invented: "water rushes in a flushing toilet".
     """
-    hold_out_small(captioner.matcher, ROOT / "runs" / "small_audio_encoder", "4")
+    hold_out_small(captioner.matcher, HELD_OUT, "4")
     clips = everyday(data_folder(), "4")
     clips = clips[clips["test"] & clips["kind"].isin(ALL)]
     paths = clips.groupby("kind")["path"].agg(list).to_dict()
@@ -172,7 +173,7 @@ def main() -> None:
     for name, measure in (("small_events", events), ("small_confidence", confidence), ("small_mixtures", mixtures)):
         table, file = measure(captioner).round(3), ROOT / "data" / "results" / f"{name}.csv"
         table.to_csv(file, index=False, lineterminator="\n")
-        record(file, "python -m studies.events", {})
+        record(file, "python -m studies.events", {}, [HELD_OUT / "without_4.pt"])
         print(table.to_string(index=False))
 
 
