@@ -70,6 +70,7 @@ results: $(STAMP) runs/audio_encoder/without_4.pt runs/audio_encoder/without_1.p
 	$(BIN)/zscap run 05 -p recordings esc10 -p clips_per_class 8 $(RESULTS)
 	$(BIN)/zscap run 07 -p judgements "$(ZSCAP_DATA)/judgements" $(RESULTS)
 	for notebook in 93 94 95 96 99; do $(BIN)/zscap run $$notebook $(RESULTS) || exit 1; done
+	for study in events prompts unexplained; do $(BIN)/python -m studies.$$study || exit 1; done
 	OMP_NUM_THREADS= $(BIN)/python studies/invariance.py
 
 fuzz: $(STAMP)

@@ -9,7 +9,7 @@ recordings alone, laid over each other and one after the other, how often all ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -132,31 +132,46 @@ def confidence(captioner: zscap.Captioner, clips_per_class: int = 2) -> pd.DataF
     return pd.DataFrame(rows)
 
 
-def mixtures(captioner: zscap.Captioner, number: int = 60, seed: int = 0) -> pd.DataFrame:
-    """Of recordings of ESC-50's and kitchen20's kinds: how often captions name all sounds, and what is none of them.
-
-    What a phrase for one of the sounds names is not invented: "water rushes in a flushing toilet".
-    """
+def mixtures(captioner: zscap.Captioner, number: int = 60) -> pd.DataFrame:
+    """Of recordings of ESC-50's and kitchen20's kinds: how often captions name all sounds, and what is none of them."""
     hold_out_small(captioner.matcher, HELD_OUT, "4")
+    made = mixed(number)
+    return told((way, kinds, captioner([sound])[0].text) for way, kinds, sound in tqdm(made, total=number * len(WAYS)))
+
+
+def mixed(
+    number: int, ways: Iterable[str] = WAYS, seed: int = 0
+) -> Iterator[tuple[str, list[str], tuple[np.ndarray, int]]]:
+    """So many mixtures of each way: the way, the kinds, and the sound; of recordings that were held out."""
     clips = everyday(data_folder(), "4")
     clips = clips[clips["test"] & clips["kind"].isin(ALL)]
     paths = clips.groupby("kind")["path"].agg(list).to_dict()
-    means = {kind: {other for other in ALL if any(names_sound(text, other) for text in KINDS[kind])} for kind in paths}
-    random, rows = np.random.default_rng(seed), []
-    for way, (sounds, weaker) in WAYS.items():
-        found = []
-        for _ in tqdm(range(number), desc=way):
+    random = np.random.default_rng(seed)
+    for way in ways:
+        sounds, weaker = WAYS[way]
+        for _ in range(number):
             kinds = random.choice(list(paths), sounds, replace=False).tolist()
             samples = [five_seconds(str(random.choice(paths[kind]))) for kind in kinds]
             parts = [0.1 * part / level(part) for part in samples]
-            mixed = np.concatenate(parts) if weaker is None else _over(parts, weaker)
-            text = captioner([(mixed, RATE)])[0].text
-            named = [names_sound(text, kind) for kind in kinds]
-            others = set(ALL) - set(kinds).union(*(means[kind] for kind in kinds))
-            found.append((all(named), any(named), any(names_sound(text, other) for other in others)))
-        all_named, one_named, invented = np.mean(found, axis=0)
-        rows.append({"way": way, "n": number, "all_named": all_named, "one_named": one_named, "invented": invented})
-    return pd.DataFrame(rows)
+            yield way, kinds, (np.concatenate(parts) if weaker is None else _over(parts, weaker), RATE)
+
+
+def told(captions: Iterable[tuple[str, list[str], str]]) -> pd.DataFrame:
+    """Of captions of mixtures, way, kinds and text: a row for each way.
+
+    What a phrase for one of the sounds names is not invented: "water rushes in a flushing toilet".
+    """
+    rows = []
+    for way, kinds, text in captions:
+        named = [names_sound(text, kind) for kind in kinds]
+        phrases = [phrase for kind in kinds for phrase in KINDS[kind]]
+        others = [kind for kind in ALL if not any(names_sound(phrase, kind) for phrase in phrases)]
+        invented = any(names_sound(text, other) for other in set(others) - set(kinds))
+        rows.append({"way": way, "all_named": all(named), "one_named": any(named), "invented": invented})
+    ways = pd.DataFrame(rows).groupby("way", sort=False)
+    table = ways.mean()
+    table.insert(0, "n", ways.size())
+    return table.reset_index()
 
 
 def _over(parts: list[np.ndarray], weaker: float) -> np.ndarray:

@@ -109,3 +109,10 @@ def test_captions_of_a_folder_become_a_page(tmp_path, monkeypatch, capsys):
         assert all(clip["text"] and clip["unguided"] and clip["scores"]["matching"] for clip in data["clips"])
         (tmp_path / "page.html").unlink()
     assert "a page of 2 recordings" in capsys.readouterr().err
+
+
+def test_a_page_sets_the_events_against_the_caption(tmp_path):
+    recording = ROOT / "data" / "sounds" / "thunderstorm.flac"
+    cli.app(["caption", str(recording), "--report", str(tmp_path / "page.html")], standalone_mode=False)
+    (clip,) = page(tmp_path / "page.html")[1]["clips"]
+    assert clip["events"] and all(0 <= clip["scores"][f"events_{of}"] < 0.8 for of in ("missed", "invented"))

@@ -75,7 +75,7 @@ def test_the_core_imports_torch_transformers_and_numpy_alone_and_is_thin():
         file.relative_to(PACKAGE).with_suffix("").parts[0] for file in CORE if file.name != "__init__.py"
     }
     assert sum(lines_of_code(file) for file in CORE) <= 1475
-    assert sum(lines_of_code(file) for file in PACKAGE.rglob("*.py")) <= 5100
+    assert sum(lines_of_code(file) for file in PACKAGE.rglob("*.py")) <= 5104
 
 
 def lines_of_code(file: Path) -> int:

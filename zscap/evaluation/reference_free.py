@@ -150,25 +150,25 @@ def _asked(captions: pd.DataFrame, clips: Sequence[Clip], preset: str) -> dict[s
         fluency, name = second
         found["fluency"] = captions["text"].map({text: fluency(text) for text in set(texts)})
         notes["fluency"] = f": {name}"
-    found |= _of_events(captions)
+    found |= against_events(captions["text"], [[event["name"] for event in of] for of in captions["events"]])
     found["stutter"] = of_clips(map(stutters, texts), "boolean")
     found |= {f"distinct_{n}": distinct(texts, n) for n in (1, 2)}
     return {name: (found[name], notes.get(name, "")) for name in NEEDS_NO_REFERENCES}
 
 
-def _of_events(captions: pd.DataFrame) -> dict[str, Gap | pd.Series]:
-    """How far captions miss what the preset's matcher hears, and invent what it doesn't."""
+def against_events(texts: pd.Series, heard: Iterable[Sequence[str]]) -> dict[str, Gap | pd.Series]:
+    """How far captions, None where there is none, miss what is heard, names of events, and invent what isn't."""
     import pandas as pd
 
-    names = ("events_missed", "events_invented")
-    said, heard = captions["text"].map(parts), [list({event["name"]: 0 for event in of}) for of in captions["events"]]
+    names = "events_missed", "events_invented"
+    said, heard = texts.fillna("").map(parts), [list(dict.fromkeys(of)) for of in heard]
     if not any(heard):
         return dict.fromkeys(names, Gap("the preset doesn't tell sounds apart, or hears none"))
     try:
         found = unlike(heard, said, encode_sentences), unlike(said, heard, encode_sentences)
     except Unavailable as error:
         return dict.fromkeys(names, Gap(str(error)))
-    return {name: pd.Series(values, captions.index) for name, values in zip(names, found, strict=True)}
+    return {name: pd.Series(values, texts.index)[texts.notna()] for name, values in zip(names, found, strict=True)}
 
 
 def _of_clips(values: pd.Series) -> dict:

@@ -19,6 +19,8 @@ from ..options import GuidanceOptions, MagicOptions
 from ..roles import Event
 from ..sources import stream_audio
 from .datasets import PUBLISHED, Clip
+from .metrics import Gap
+from .reference_free import against_events
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +121,8 @@ def report_captions(file: str | Path, captioner: Captioner, rows: Sequence[Mappi
     whole = [{row["source"]: row for row in parts}.get(name, {}) for name, parts in recordings.items()]
     table = pd.DataFrame(whole, columns=["text", "error", *numbers]).replace("", None)
     table[numbers] = table[numbers].astype(float)
+    measured = against_events(table["text"], [[event.name for event in events_of(row)] for row in whole])
+    table = table.assign(**{name: values for name, values in measured.items() if not isinstance(values, Gap)})
     timelines = []
     for name, parts in recordings.items():
         cut = [(*times(row["source"]), row.get("error") or row["text"]) for row in parts if row["source"] != name]
