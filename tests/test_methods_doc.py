@@ -103,3 +103,7 @@ def test_events_and_confidence_are_what_was_measured():
     for row in csv.DictReader((ROOT / "data" / "results" / "small_mixtures.csv").open()):
         cells = [f"{float(row[name]):.2f}" for name in ("all_named", "one_named", "invented")]
         assert f"| {' | '.join([row['way'], row['n'], *cells])} |" in section
+    for row in csv.DictReader((ROOT / "data" / "results" / "unexplained.csv").open()):
+        *names, all_named, one_named, invented = row.values()
+        cells = [f"{float(share):.2f}" for share in (all_named, one_named, invented)]
+        assert f"| {' | '.join([*names, *cells])} |" in section
