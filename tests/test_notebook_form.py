@@ -3,11 +3,14 @@
 import importlib
 import json
 import re
+import runpy
 import subprocess
 import sys
+from operator import ne
 
 import nbformat
 import pytest
+from nbval.plugin import IPyNbCell
 
 from studies.runner import FOLDER, find, parameters
 
@@ -34,6 +37,15 @@ def test_stored_as_executed(name):
     assert not re.search(r"/(home|root|work|tmp)/", json.dumps(NOTEBOOKS[name]))
     ignored = re.compile("NBVAL_IGNORE_OUTPUT|nbval-ignore-output")
     assert len([cell for cell in cells if cell.outputs and not ignored.search(json.dumps(cell))]) >= 5
+
+
+def test_nbval_lets_the_last_of_two_or_more_decimals_differ_by_one(monkeypatch):
+    monkeypatch.setattr(IPyNbCell, "sanitize", IPyNbCell.sanitize)  # which the file replaces once more
+    printed = runpy.run_path(str(FOLDER / "conftest.py"))["Printed"]
+    for one, other in (("p 0.081, n 3", "p 0.080, n 3"), ("0.99", "1.00")):
+        assert printed(one) == printed(other) and not ne(printed(one), printed(other))  # nbval asks both
+    for one, other in (("0.081", "0.083"), ("0.1", "0.2"), ("3", "4"), ("0.08 a", "0.08 b"), ("0.08", "0.08 0.08")):
+        assert printed(one) != printed(other)
 
 
 @every_notebook
