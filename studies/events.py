@@ -166,7 +166,7 @@ def told(captions: Iterable[tuple[str, list[str], str]]) -> pd.DataFrame:
         named = [names_sound(text, kind) for kind in kinds]
         phrases = [phrase for kind in kinds for phrase in KINDS[kind]]
         others = [kind for kind in ALL if not any(names_sound(phrase, kind) for phrase in phrases)]
-        invented = any(names_sound(text, other) for other in set(others) - set(kinds))
+        invented = any(names_sound(text, other) for other in others if other not in kinds)
         rows.append({"way": way, "all_named": all(named), "one_named": any(named), "invented": invented})
     ways = pd.DataFrame(rows).groupby("way", sort=False)
     table = ways.mean()

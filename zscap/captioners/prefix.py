@@ -98,12 +98,7 @@ class PrefixLanguageModel(LanguageModel):
 
     @classmethod
     def load(
-        cls,
-        folder: str | Path,
-        encoder: SourceEncoder,
-        *,
-        language_model: str | Path | None = None,
-        **settings,
+        cls, folder: str | Path, encoder: SourceEncoder, *, language_model: str | Path | None = None, **settings
     ) -> PrefixLanguageModel:
         """Read a mapper that `PrefixMapper.save` wrote and a language model that transformers saved.
 

@@ -113,8 +113,8 @@ def caption(
         output = Output(rows_beside(out) if beside else out, settings, read)
         sources = output.remaining(sources)
     with output or nullcontext():
-        if events:
-            captioner = load_listener(preset, device=device) if sources else None
+        if sources and events:
+            captioner = load_listener(preset, device=device, scoring_dtype=scoring_dtype)
         elif sources or report:  # loading takes seconds
             captioner = load(preset, device=device, scoring_dtype=scoring_dtype, batch_size=batch_size, **changes)
         for line in (*found.notes, *found.errors):

@@ -292,8 +292,9 @@ def _tinybert(texts: Texts) -> Scores:
 @lru_cache(maxsize=1)  # it takes a second, and every evaluation of a process asks for it
 def _sentence_encoder(path: Path):
     from ..matchers.sentence import SentenceEncoder
+    from ..scoring import Remembered
 
-    return SentenceEncoder.load(path)
+    return Remembered(SentenceEncoder.load(path).encode_text)  # several metrics ask about the same texts
 
 
 def encode_sentences(texts: Sequence[str]) -> Tensor:
@@ -303,7 +304,7 @@ def encode_sentences(texts: Sequence[str]) -> Tensor:
     weights = about("small").parts["texts"].weights
     if problem := weights.problem("small"):
         raise Unavailable(problem)
-    return _sentence_encoder(weights.path).encode_text(texts).double()
+    return _sentence_encoder(weights.path)(list(texts)).double()
 
 
 def _sbert_similarity(texts: Texts) -> Scores:

@@ -161,7 +161,8 @@ def against_events(texts: pd.Series, heard: Iterable[Sequence[str]]) -> dict[str
     import pandas as pd
 
     names = "events_missed", "events_invented"
-    said, heard = [parts(*filter(pd.notna, [text])) for text in texts], [list(dict.fromkeys(of)) for of in heard]
+    said = [parts(text) if isinstance(text, str) else [] for text in texts]
+    heard = [list(dict.fromkeys(of)) for of in heard]
     if not any(heard):
         return dict.fromkeys(names, Gap("the preset doesn't tell sounds apart, or hears none"))
     try:

@@ -232,8 +232,9 @@ class SmallMatcher:
         """
         windows = self.hear(source, progress)
         loud = is_loud(windows.loudness)
-        probable = heard = self._telling(of_best(windows.probabilities[loud]))
-        sounds = self._covering(windows.probabilities[loud], heard)
+        together = windows.probabilities[loud]
+        probable = heard = self._telling(of_best(together))
+        sounds = self._covering(together, heard)
         if not sounds:
             heard = self._telling(of_best(windows.alone[loud]))
             sounds = [index for index, _ in self._sounds(heard[None], self.joins, EXPLAINED[0])][:SOUNDS]

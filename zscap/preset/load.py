@@ -86,16 +86,16 @@ def load(
     return Captioner(**{"language_model": language_model} | networks, options=options, batch_size=batch_size)
 
 
-def load_listener(preset: str = "small", *, device: str = "cpu") -> Captioner:
+def load_listener(preset: str = "small", *, device: str = "cpu", scoring_dtype: str | None = None) -> Captioner:
     """A captioner that can only `listen`: without the language model it takes half the memory; errors as of `load`."""
     chosen = about(preset)
-    matcher = _read(chosen, [role for role in ROLES[:3] if role in chosen.parts], device).get("matcher")
+    networks = _read(chosen, [role for role in ROLES[:3] if role in chosen.parts], device, scoring_dtype)
     from ..decoding import Captioner
 
-    return Captioner(None, matcher=matcher)
+    return Captioner(None, **networks)
 
 
-def _read(chosen: Preset, roles: list[str], device: str, scoring_dtype: str | None = None) -> dict:
+def _read(chosen: Preset, roles: list[str], device: str, scoring_dtype: str | None) -> dict:
     if problems := chosen.problems(roles):
         raise MissingWeights(f"preset {chosen.name!r} lacks {'; '.join(problems)}")
     from .networks import read_networks
